@@ -1,0 +1,52 @@
+# One environment in .venv, made with plain venv and pip; your pip settings (indexes, mirrors, proxies) are honoured.
+#   make demo              one photograph through the real server and the engine, saved as demo.mp4
+#   make demo ENGINE=mock  the same in seconds, without torch
+#   make test              the test suite
+PYTHON ?= python3
+ENGINE ?= process
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: install demo test check bench clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/.dev
+
+demo: $(VENV)/.demo-$(ENGINE)
+	$(BIN)/stillmotion demo --engine $(ENGINE) --image examples/chelsea.png --output demo.mp4
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) demo.mp4
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Stillmotion needs $(PYTHON), 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Stillmotion needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) lacks venv; on Debian: apt install python3-venv"; exit 1; }
+
+$(VENV)/.demo-mock: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing the core (about 130 MB) into $(VENV) ..."
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.demo-process: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing the core and the engine (torch: about 1 GB; with CUDA libraries several GB) into $(VENV) ..."
+	$(PIP) --editable '.[engine,demo]'
+	@touch $@ $(VENV)/.demo-mock
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing the core, the engine and the tools (torch: about 1 GB; with CUDA libraries several GB) into $(VENV) ..."
+	$(PIP) --editable '.[engine,demo,dev]'
+	@touch $@ $(VENV)/.demo-mock $(VENV)/.demo-process

@@ -1,0 +1,208 @@
+"""What to make, and what happened: the values that every layer shares.
+
+A ``Job`` says what a video must be and how the network computes it; a ``Work`` adds the files of one attempt; the
+events say how it went. All are frozen, compare by value and cross process borders as JSON (``to_json``,
+``from_json``). Standard library only: both the API side and the engine side import this module, it imports nothing.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+T = typing.TypeVar("T")
+
+Family = Literal["ltx-2", "ltx-2.3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The facts of a model bundle that planning needs; no weights, no paths."""
+
+    name: str
+    family: Family
+    spatial_multiple: int = 32
+    """Width and height that the network computes are multiples of this (the video VAE's spatial compression)."""
+    temporal_multiple: int = 8
+    """Frame counts that the network computes are ``temporal_multiple * k + 1`` (the causal video VAE)."""
+    max_pixels: int | None = None
+    """Most pixels of one frame that this model computes; a larger delivery is scaled up. ``None``: no limit."""
+    max_frames: int | None = None
+    """Most frames that this model computes; a longer delivery is resampled in time. ``None``: no limit."""
+    demonstration: bool = False
+    """True for a bundle that shows the machinery rather than pictures; results must say so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guidance:
+    """Weights of the guidance terms of one modality; ``cfg=1`` means none."""
+
+    cfg: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyframe:
+    """An image shown at ``frame`` (0 is the first), with ``strength`` from 0 (not at all) to 1 (exactly)."""
+
+    image: str
+    """Name of the request field the image came from; ``Work.images`` maps it to a file."""
+    frame: int
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One denoising run over video and audio together, on the network's own grid."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    """Frames per second of the computed frames; below ``Job.fps`` when a model's limits cap ``num_frames``."""
+    steps: int
+    schedule: Literal["ltx2"] = "ltx2"
+    video: Guidance = Guidance()
+    audio: Guidance = Guidance()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A video to make: what is promised to the user, and the stages that compute it."""
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    seed: int
+    audio: bool
+    keyframes: tuple[Keyframe, ...]
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How the finished frames become a file."""
+
+    container: Literal["mp4"] = "mp4"
+    quality: Literal["low", "medium", "high", "maximum"] = "high"
+    write_mode: Literal["fast", "balanced", "small"] = "balanced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One attempt at a job: what an executor is asked to do. Only JSON and file names cross."""
+
+    id: str
+    job: Job
+    encoding: Encoding
+    images: Mapping[str, str]
+    """Request field name to the path of an upright RGB picture."""
+    output: str
+    """Path of the file to write; its folder exists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """What is in the file that was made, as read back from what was written."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    duration: float
+    """Seconds: ``num_frames / fps``."""
+    size: int
+    """Bytes."""
+    content_type: str
+    has_audio: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    message: str
+    level: Literal["DEBUG", "INFO", "WARN", "ERROR"] = "INFO"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """``step`` of ``total`` denoising steps are done in ``stage`` (0 is the first) of ``stages``."""
+
+    stage: int
+    stages: int
+    step: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    media: Media
+    seconds: Mapping[str, float]
+    """Wall seconds by part of the work (text, image, denoise, decode, encode), for the request's metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The work ended without a file. ``fatal`` False: this job is at fault and would fail again.
+
+    ``fatal`` True: the engine is no longer fit (its process died or its GPU is in error); the attempt is lost, the
+    job may be tried again.
+    """
+
+    kind: str
+    """A ``kind`` of the tree in errors.py."""
+    message: str
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    pass
+
+
+Event = Log | Progress | Done | Failed | Cancelled
+"""What an executor reports: any number of Log and Progress, then exactly one of Done, Failed, Cancelled."""
+
+
+def to_json(value: Any) -> Any:
+    """Plain dicts, lists and scalars for a value of this module (or a container of them)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(kind: type[T], data: Any) -> T:
+    """The inverse of ``to_json`` for the dataclass ``kind``. Raises TypeError or KeyError on data that does not fit."""
+    return typing.cast(T, _decode(kind, data))
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        unknown = data.keys() - hints.keys()
+        if unknown:
+            raise TypeError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
+        return kind(**{name: _decode(hints[name], item) for name, item in data.items()})
+    if origin in (types.UnionType, typing.Union):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        return None if data is None else _decode(inner[0], data)
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in data)
+    if origin is Mapping:
+        return {key: _decode(arguments[1], item) for key, item in data.items()}
+    if origin is Literal and data not in arguments:
+        raise TypeError(f"{data!r} is none of {arguments}")
+    if kind is float and not isinstance(data, bool) and isinstance(data, int):
+        return float(data)
+    if isinstance(kind, type) and origin is None and kind is not object and not isinstance(data, kind):
+        raise TypeError(f"{data!r} is not {kind.__name__}")
+    return data
