@@ -1,0 +1,67 @@
+"""Sizes and frame counts: what is promised is covered, on the grid, and within a model's limits."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillmotion.endpoints import canvas
+from stillmotion.job import Model
+
+FREE = Model(name="free", family="ltx-2")
+SIDES = st.integers(32, 4096).map(lambda side: side + side % 2)
+
+
+@pytest.mark.parametrize(
+    ("image", "size"),
+    [
+        ((1920, 1080), (1248, 704)),  # the documents' sample
+        ((1080, 1920), (704, 1280)),
+        ((512, 512), (960, 960)),
+        ((600, 400), (1152, 768)),
+        ((10_000, 100), (4096, 96)),
+        ((100, 10_000), (64, 4096)),
+    ],
+)
+def test_auto_keeps_the_aspect_at_the_documented_budget(image, size):
+    assert canvas.auto_size(image) == size
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000))
+def test_auto_is_on_the_grid_and_near_the_budget(width, height):
+    w, h = canvas.auto_size((width, height))
+    assert w % 32 == h % 32 == 0
+    assert 64 <= min(w, h) <= max(w, h) <= 4096
+    if 0.25 <= width / height <= 4:
+        assert 0.75 < w * h / canvas.AUTO_PIXELS < 1.06
+        assert abs(w / h / (width / height) - 1) < 0.06
+
+
+@given(st.tuples(SIDES, SIDES), st.integers(9, 481), st.floats(1, 60))
+def test_an_unlimited_model_covers_the_delivery_with_less_than_one_cell_to_spare(size, frames, fps):
+    grid = canvas.grid(size, frames, fps, FREE)
+    assert grid.width % 32 == grid.height % 32 == 0
+    assert 0 <= grid.width - size[0] < 32
+    assert 0 <= grid.height - size[1] < 32
+    assert grid.num_frames % 8 == 1
+    assert 0 <= grid.num_frames - frames < 8
+    assert grid.fps == fps
+
+
+@given(st.tuples(SIDES, SIDES), st.integers(9, 481), st.floats(1, 60), st.integers(64, 900), st.integers(9, 121))
+def test_limits_cap_what_is_computed(size, frames, fps, cells, most):
+    model = Model(name="small", family="ltx-2", max_pixels=cells * 1024, max_frames=most)
+    grid = canvas.grid(size, frames, fps, model)
+    covering = canvas.grid(size, frames, fps, FREE)
+    assert grid.width % 32 == grid.height % 32 == 0
+    assert grid.width * grid.height <= max(model.max_pixels, 0)
+    assert grid.num_frames % 8 == 1
+    assert grid.num_frames <= most
+    if covering.width * covering.height <= model.max_pixels:
+        assert (grid.width, grid.height) == (covering.width, covering.height)
+    elif 0.25 <= size[0] / size[1] <= 4:
+        # On a grid this coarse the aspect cannot be met exactly; it must not be thrown away either.
+        assert 0.7 < grid.width / grid.height / (size[0] / size[1]) < 1.43
+        assert grid.width * grid.height > model.max_pixels * 0.5
+    if grid.num_frames < frames:
+        # First and last computed frame fall on the first and last delivered one.
+        assert (grid.num_frames - 1) / grid.fps == pytest.approx((frames - 1) / fps)
