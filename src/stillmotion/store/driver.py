@@ -1,0 +1,29 @@
+"""What a database driver offers the rest of the system: transactions of the state machine, run to the end."""
+
+from typing import Protocol, TypeVar
+
+from stillmotion.store.transitions import Transaction
+
+Result = TypeVar("Result")
+
+
+class Store(Protocol):
+    """A durable home of requests. Methods raise Unavailable when the database cannot take the work."""
+
+    async def write(self, transaction: Transaction[Result]) -> Result:
+        """Runs ``transaction``; when this returns, what it wrote survives a crash of this machine."""
+        ...
+
+    async def read(self, transaction: Transaction[Result]) -> Result:
+        """Runs a transaction that only reads, without waiting for writers."""
+        ...
+
+    def tick(self) -> float:
+        """Seconds on the clock by which leases expire; all users of one database share it, and it never jumps."""
+        ...
+
+    async def recovery_deadline(self) -> float:
+        """Leases that expire before this instant of ``tick`` belong to runners that are gone."""
+        ...
+
+    async def close(self) -> None: ...
