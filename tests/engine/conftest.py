@@ -36,13 +36,8 @@ FAMILIES: tuple[Family, ...] = ("ltx-2", "ltx-2.3")
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Family, Path]:
-    from stillmotion.engine.tiny import build_tiny_bundle
-
-    root = tmp_path_factory.mktemp("bundles")
-    for family in FAMILIES:
-        build_tiny_bundle(root / family, family)
-    return {family: root / family for family in FAMILIES}
+def bundles(tiny_models: Path) -> Mapping[Family, Path]:
+    return {family: tiny_models / f"tiny-{family}" for family in FAMILIES}
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,49 @@
+"""Model bundles on disk: finding them by name, and building the demonstration bundle on first use.
+
+No torch here: what needs it runs in a process of its own.
+"""
+
+import asyncio
+import importlib.util
+import sys
+from pathlib import Path
+
+from stillmotion.errors import BundleError, ConfigurationError
+
+DEMONSTRATION = "tiny-ltx-2"
+"""Random weights in the layout of LTX-2: shows the machinery where no trained bundle is configured."""
+MANIFEST = "stillmotion.json"
+
+
+def find_bundle(name: str, models: Path) -> Path:
+    """The folder of the bundle ``name``: below ``models``, or a path. Raises BundleError."""
+    for folder in (models / name, Path(name)):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise BundleError(f"there is no model bundle {name!r} in {models}, and no such folder with a {MANIFEST}")
+
+
+async def ensure_demonstration(models: Path) -> Path:
+    """The demonstration bundle, built in about ten seconds if it is not there. Raises BundleError."""
+    folder = models / DEMONSTRATION
+    if not (folder / MANIFEST).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "stillmotion.engine.tiny", str(folder), "--family", "ltx-2"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await child.communicate()
+        if not (folder / MANIFEST).is_file():
+            told = errors.decode(errors="replace").strip().splitlines()[-3:]
+            raise BundleError("the demonstration bundle could not be built: " + " / ".join(told))
+    return folder
+
+
+def check_engine_installed() -> None:
+    """Raises ConfigurationError, with the command that helps, when the engine's packages are missing."""
+    missing = [name for name in ("torch", "diffusers", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"the engine needs {', '.join(missing)}: pip install 'stillmotion[engine]', or use --engine mock"
+        )

@@ -1,0 +1,76 @@
+"""Frames and sound of a finished computation to the file that was promised."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stillmotion.errors import EngineError
+from stillmotion.job import Job, Media, Work
+from stillmotion.media.mp4 import Mp4Writer
+from stillmotion.media.probe import probe_media
+from stillmotion.media.pump import Pump
+from stillmotion.media.rates import frame_rate
+
+
+class Interrupted(Exception):
+    """The work was told to stop while its file was being written."""
+
+
+def export_video(
+    work: Work,
+    frames: Iterable[npt.NDArray[np.uint8]],
+    audio: npt.NDArray[np.float32] | None,
+    sample_rate: int,
+    *,
+    should_stop: Callable[[], bool],
+) -> tuple[Media, float]:
+    """Writes ``work.output`` while ``frames`` are still being computed; what is in it, and the encoder's seconds.
+
+    ``frames``: chunks ``(n, height * 3 // 2, width)`` of planar BT.709 YUV; ``audio``: ``(channels, samples)`` in
+    -1..1 or None. Raises Interrupted once ``should_stop()``, EngineError when the file is not what the job promises,
+    and whatever ``frames`` raises; no file is left behind then.
+    """
+    try:
+        seconds = _write(work, frames, audio, sample_rate, should_stop)
+        media = probe_media(work.output)
+        _compare(work.job, media)
+    except BaseException:
+        Path(work.output).unlink(missing_ok=True)
+        raise
+    return media, seconds
+
+
+def _write(
+    work: Work,
+    frames: Iterable[npt.NDArray[np.uint8]],
+    audio: npt.NDArray[np.float32] | None,
+    sample_rate: int,
+    should_stop: Callable[[], bool],
+) -> float:
+    job = work.job
+    writer = Mp4Writer(
+        work.output,
+        job.width,
+        job.height,
+        frame_rate(job.fps),
+        work.encoding,
+        sample_rate=None if audio is None else sample_rate,
+        channels=2 if audio is None else audio.shape[0],
+    )
+    with Pump(writer) as pump:
+        if audio is not None:
+            writer.write_audio(audio)  # before the first chunk: the encoder's thread has nothing to do yet
+        for chunk in frames:
+            if should_stop():
+                raise Interrupted
+            pump.write(chunk)
+    return pump.busy_seconds
+
+
+def _compare(job: Job, media: Media) -> None:
+    promised = (job.width, job.height, job.num_frames, job.audio)
+    made = (media.width, media.height, media.num_frames, media.has_audio)
+    if made != promised:
+        raise EngineError(f"the engine made (width, height, frames, sound) {made} where {promised} was promised")

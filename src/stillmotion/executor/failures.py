@@ -1,0 +1,18 @@
+"""An exception of a job as the event that reports it."""
+
+from stillmotion.errors import EngineError, StillmotionError
+from stillmotion.job import Failed
+
+MAX_MESSAGE = 500
+"""Characters of a message of foreign origin: it reaches the user, libraries put whole shapes and paths into theirs."""
+
+
+def failed(error: BaseException) -> Failed:
+    """The event for an exception that is the job's fault: its own ``kind``, or ``engine_error`` for a foreign one."""
+    if isinstance(error, StillmotionError):
+        return Failed(kind=error.kind, message=error.message, fatal=False)
+    # Of the system's errors only the reason: the rest is a path on this machine.
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    lines = text.strip().splitlines()
+    message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return Failed(kind=EngineError.kind, message=message[:MAX_MESSAGE], fatal=False)
