@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -150,8 +150,8 @@ class Attempt:
         self._log(f"denoising step {progress.step} of {progress.total}{stage}")
         self._report(progress)
 
-    def _log(self, message: str, level: Literal["INFO", "WARN"] = "INFO") -> None:
-        self._report(Log(message=message[:MAX_LOG], level=level))
+    def _log(self, message: str) -> None:
+        self._report(Log(message=message[:MAX_LOG]))
 
     def _report(self, event: Event) -> None:
         self._channel.send(Report(work_id=self._work.id, event=event))

@@ -1,0 +1,59 @@
+"""The HTTP application: routes, and one place where exceptions become answers."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from stillmotion.api import files, queue
+from stillmotion.api.json import json_response
+from stillmotion.errors import StillmotionError, Unavailable
+from stillmotion.service.service import Service
+
+
+def create_api(service: Service) -> Starlette:
+    """fal's wire over ``service``."""
+
+    async def live(request: Request) -> Response:
+        return json_response({"status": "live"})
+
+    async def ready(request: Request) -> Response:
+        try:
+            await service.ready()
+        except Unavailable as error:
+            return json_response({"status": "unavailable", "detail": error.message}, 503)
+        return json_response({"status": "ready"})
+
+    application = Starlette(
+        routes=[
+            Route("/health/live", live),
+            Route("/health/ready", ready),
+            *files.routes(service),
+            *queue.routes(service),
+        ],
+        exception_handlers={
+            StillmotionError: _fault,
+            HTTPException: _http_fault,
+            ClientDisconnect: _gone,
+        },
+    )
+    application.router.redirect_slashes = False
+    return application
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StillmotionError)
+    return queue.fault(error)
+
+
+async def _http_fault(request: Request, error: Exception) -> Response:
+    """Unknown paths and methods, told in JSON like everything else."""
+    assert isinstance(error, HTTPException)
+    detail = f"Path {request.url.path} not found" if error.status_code == 404 else error.detail
+    headers = {**(error.headers or {}), "x-fal-billable-units": "0"}
+    return json_response({"detail": detail}, error.status_code, headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)

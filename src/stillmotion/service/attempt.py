@@ -1,0 +1,297 @@
+"""One claimed request, from its stored input to its settled state."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import structlog
+
+from stillmotion.endpoints.bounds import Bounds
+from stillmotion.endpoints.endpoint import Endpoint
+from stillmotion.errors import EngineLost, InputError, StillmotionError, Unavailable
+from stillmotion.executor.base import Executor
+from stillmotion.files.blobs import LocalBlobs
+from stillmotion.job import Cancelled, Done, Failed, Job, Log, Work
+from stillmotion.media.image import ImageLimits
+from stillmotion.media.sandbox import normalise
+from stillmotion.service import faults
+from stillmotion.service.journal import Journal
+from stillmotion.service.models import Models
+from stillmotion.store import transitions
+from stillmotion.store.driver import Store
+from stillmotion.store.records import (
+    Claim,
+    Error,
+    FailedFor,
+    Outcome,
+    State,
+    StoredFile,
+    Succeeded,
+    WasCancelled,
+)
+from stillmotion.store.transitions import Transaction
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+
+FILES_PATH = "/files/"
+"""Where outputs are served; stored outputs hold this path, and the wire puts the client's own host before it."""
+
+StopReason = Literal["cancelled", "lost", "stopping", "deadline"]
+ENGINE_LOST = Error(kind=EngineLost.kind, message="The runner disconnected in every attempt.")
+
+
+class Inputs(Protocol):
+    async def bring(self, url: str, target: Path) -> None:
+        """Puts the file that ``url`` names at ``target``; raises InputError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Times and bounds of an attempt, in seconds where nothing else is said."""
+
+    lease: float = 30.0
+    heartbeat: float = 5.0
+    deadline: float = 3600.0
+    max_attempts: int = 3
+    bounds: Bounds = field(default_factory=Bounds)
+    images: ImageLimits = field(default_factory=ImageLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an attempt works with."""
+
+    store: Store
+    executor: Executor
+    inputs: Inputs
+    blobs: LocalBlobs
+    models: Models
+    endpoints: Mapping[str, Endpoint]
+    policy: Policy
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Images decoded at once: one of 64 megapixels takes up to 1.2 GB."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """The engine was lost: not the request's fault."""
+
+    message: str
+
+
+class Attempt:
+    """Runs a claim to its end. ``run`` returns the state that was stored, or None when the fence was void."""
+
+    def __init__(self, parts: Parts, claim: Claim) -> None:
+        self._parts = parts
+        self._claim = claim
+        self._fence = claim.fence
+        self._journal = Journal(parts.store, claim.fence, lambda: self.stop("lost"))
+        self._stopped: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
+        self._preparing = True
+        self._adopted: list[str] = []
+
+    @property
+    def id(self) -> str:
+        return self._claim.fence.id
+
+    def stop(self, reason: StopReason) -> None:
+        """Asks the attempt to end; the first reason counts. Work that was finished first stays finished."""
+        if not self._stopped.done():
+            self._stopped.set_result(reason)
+
+    async def run(self) -> State | None:
+        log.info("attempt started", request=self.id, attempt=self._fence.attempt)
+        async with self._accompanied():
+            outcome = await self._produce_or_stop()
+        state = await self._finish(outcome)
+        if state != "done":
+            for name in self._adopted:
+                await self._parts.blobs.delete(name)
+        await self._parts.blobs.drop_work(self._work_name)
+        log.info("attempt ended", request=self.id, attempt=self._fence.attempt, state=state)
+        return state
+
+    @property
+    def _work_name(self) -> str:
+        """Of this attempt alone: an earlier one that lost its lease may still be ending beside it."""
+        return f"{self.id}-{self._fence.attempt}"
+
+    @asynccontextmanager
+    async def _accompanied(self) -> AsyncIterator[None]:
+        """Heartbeat and journal run beside the work and end with it."""
+        companions = [asyncio.create_task(self._beat_forever()), asyncio.create_task(self._journal.write_forever())]
+        deadline = asyncio.get_running_loop().call_later(self._parts.policy.deadline, self.stop, "deadline")
+        try:
+            yield
+        finally:
+            deadline.cancel()
+            for companion in companions:
+                companion.cancel()
+            await asyncio.gather(*companions, return_exceptions=True)
+
+    async def _beat_forever(self) -> None:
+        policy, store = self._parts.policy, self._parts.store
+        held_until = store.tick() + policy.lease
+        while True:
+            await asyncio.sleep(policy.heartbeat)
+            expires = store.tick() + policy.lease
+            try:
+                beat = await store.write(transitions.beat(self._fence, expires=expires))
+            except Unavailable:
+                if store.tick() > held_until:
+                    self.stop("lost")
+                continue
+            held_until = expires
+            if not beat.held:
+                self.stop("lost")
+            elif beat.cancel_requested:
+                self.stop("cancelled")
+
+    async def _produce_or_stop(self) -> Outcome | _Retry:
+        work = asyncio.create_task(self._produce())
+        stopped = asyncio.ensure_future(self._stopped)
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and self._preparing:
+            work.cancel()
+            await asyncio.wait((work,))
+        while not work.done():
+            # The engine ends between two steps, its executor kills it after a grace period. Told again and again,
+            # because a work that waits for its engine to start is not known there yet.
+            await self._parts.executor.cancel(self._work_name)
+            await asyncio.wait((work,), timeout=1.0)
+        with suppress(asyncio.CancelledError):
+            return await work
+        return WasCancelled()
+
+    async def _produce(self) -> Outcome | _Retry:
+        try:
+            return await self._make()
+        except StillmotionError as error:
+            return FailedFor(error=faults.stored(error))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("attempt failed unexpectedly", request=self.id)
+            return FailedFor(error=faults.stored(StillmotionError("Internal server error")))
+
+    async def _make(self) -> Outcome | _Retry:
+        parts, claim = self._parts, self._claim
+        endpoint, model = parts.endpoints[claim.endpoint], parts.models.of(claim.endpoint)
+        raw = json.loads(claim.input)
+        self._journal.add(f"attempt {self._fence.attempt} of {claim.max_attempts}")
+        if unknown := endpoint.unknown(raw):
+            self._journal.add(f"unknown fields are ignored: {', '.join(sorted(unknown))}", "WARN")
+        request = endpoint.parse(raw, parts.policy.bounds)
+        folder = parts.blobs.work(self._work_name)
+        images, sizes = await self._bring_images(endpoint.images(request), folder)
+        plan = endpoint.plan(request, sizes, _seed(request, claim), model)
+        for note in plan.notes:
+            self._journal.add(note)
+        if model.demonstration:
+            self._journal.add(f"model {model.name} is a demonstration: it shows the machinery, not pictures", "WARN")
+        output = folder / f"output.{plan.encoding.container}"
+        work = Work(id=self._work_name, job=plan.job, encoding=plan.encoding, images=images, output=str(output))
+        started = time.monotonic()
+        end = await self._execute(work)
+        match end:
+            case Done():
+                return await self._deliver(endpoint, plan.job, end, output, time.monotonic() - started)
+            case Failed(fatal=True):
+                self._journal.add(end.message, "ERROR")
+                return _Retry(end.message)
+            case Failed():
+                return FailedFor(error=faults.from_engine(end))
+            case Cancelled():
+                return WasCancelled()
+
+    async def _bring_images(
+        self, urls: Mapping[str, str], folder: Path
+    ) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
+        images, sizes = {}, {}
+        for name, url in urls.items():
+            fetched, upright = folder / f"{name}.fetched", folder / f"{name}.png"
+            try:
+                await self._parts.inputs.bring(url, fetched)
+                async with self._parts.decoding:
+                    info = await normalise(fetched, upright, self._parts.policy.images)
+            except InputError as error:
+                raise error.at(name, input=url) from None
+            images[name], sizes[name] = str(upright), (info.width, info.height)
+        return images, sizes
+
+    async def _execute(self, work: Work) -> Done | Failed | Cancelled:
+        self._preparing = False
+        end: Done | Failed | Cancelled | None = None
+        async for event in self._parts.executor.run(work):
+            match event:
+                case Log():
+                    self._journal.add(event.message, event.level)
+                case Done() | Failed() | Cancelled():
+                    end = event
+        return end or Failed(kind=EngineLost.kind, message="the engine ended without an answer", fatal=True)
+
+    async def _deliver(self, endpoint: Endpoint, job: Job, done: Done, made: Path, seconds: float) -> Outcome:
+        name = await self._parts.blobs.adopt(made, made.suffix.lstrip("."))
+        self._adopted.append(name)
+        output = endpoint.respond(job, done.media, FILES_PATH + name)
+        file = StoredFile(name=name, content_type=done.media.content_type, size=done.media.size)
+        return Succeeded(output=json.dumps(output), files=(file,), model=job.model, inference_seconds=round(seconds, 3))
+
+    async def _finish(self, outcome: Outcome | _Retry) -> State | None:
+        reason = self._stopped.result() if self._stopped.done() else None
+        if reason == "lost":
+            return None
+        if isinstance(outcome, (WasCancelled, _Retry)) and reason == "stopping":
+            return await self._release(ENGINE_LOST, counted=False)
+        if isinstance(outcome, _Retry) and reason is None:
+            return await self._release(Error(kind=EngineLost.kind, message=outcome.message), counted=True)
+        if isinstance(outcome, (WasCancelled, _Retry)):
+            late = Error(kind="generation_timeout", message="The generation took too long.")
+            outcome = FailedFor(error=late) if reason == "deadline" else WasCancelled()
+        lines = self._journal.rest()
+        settled = await self._insist(lambda: transitions.settle(self._fence, outcome, now=time.time(), lines=lines))
+        return _state(outcome) if settled else None
+
+    async def _release(self, failure: Error, *, counted: bool) -> State | None:
+        lines = self._journal.rest()
+        return await self._insist(
+            lambda: transitions.release(self._fence, now=time.time(), failure=failure, counted=counted, lines=lines)
+        )
+
+    async def _insist(self, transaction: Callable[[], Transaction[Result]]) -> Result | None:
+        """Writes the end, again and again for as long as a lease lasts: a full disk must not cost a finished video."""
+        give_up = self._parts.store.tick() + self._parts.policy.lease
+        while True:
+            try:
+                return await self._parts.store.write(transaction())
+            except Unavailable:
+                if self._parts.store.tick() > give_up:
+                    log.exception("the end of an attempt could not be stored", request=self.id)
+                    return None
+                await asyncio.sleep(0.5)
+
+
+def _state(outcome: Outcome) -> State:
+    match outcome:
+        case Succeeded():
+            return "done"
+        case FailedFor():
+            return "failed"
+        case WasCancelled():
+            return "cancelled"
+
+
+def _seed(request: Any, claim: Claim) -> int:
+    """The seed that was asked for, else 31 bits of the request's id: random, yet the same in a second attempt."""
+    if (given := getattr(request, "seed", None)) is not None:
+        return int(given)
+    return int.from_bytes(hashlib.sha256(claim.fence.id.encode()).digest()[:4]) >> 1

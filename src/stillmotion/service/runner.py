@@ -1,0 +1,117 @@
+"""Keeps the engines busy: claims waiting requests, runs their attempts, and recovers what others left behind."""
+
+import asyncio
+import time
+import uuid
+from contextlib import suppress
+
+import structlog
+
+from stillmotion.errors import Unavailable
+from stillmotion.service.attempt import ENGINE_LOST, Attempt, Parts
+from stillmotion.service.changes import Changes
+from stillmotion.store import transitions
+from stillmotion.store.records import Claim, Fence
+
+log = structlog.get_logger()
+
+QUEUE = "queue"
+"""Announced in ``Changes`` when a request was queued."""
+POLL_SECONDS = 1.0
+"""A claimer looks at the queue this often on its own, for requests that another process queued."""
+
+
+class Runner:
+    """``slots`` claimers over one executor, and the recovery of lost attempts."""
+
+    def __init__(self, parts: Parts, changes: Changes, slots: int) -> None:
+        self._parts = parts
+        self._changes = changes
+        self._slots = slots
+        # By fence, not by request: an attempt that lost its lease may still be ending when the next one begins.
+        self._attempts: dict[Fence, Attempt] = {}
+        self._claiming = True
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Recovers the requests of an earlier process, clears its leftovers, and begins to claim."""
+        await self._parts.blobs.clear_work()
+        await self._recover()
+        await self._parts.store.write(transitions.end_orphaned_runs(now=time.time()))
+        await self._sweep()
+        self._tasks = [asyncio.create_task(self._claim_forever()) for _ in range(self._slots)]
+        self._tasks.append(asyncio.create_task(self._recover_forever()))
+
+    def cancel(self, id: str) -> None:
+        """Ends the attempt at ``id`` soon, if this process is making one."""
+        for attempt in self._attempts.values():
+            if attempt.id == id:
+                attempt.stop("cancelled")
+
+    async def drain(self, seconds: float) -> None:
+        """Claims nothing more; attempts that are not done after ``seconds`` are given back, uncounted."""
+        self._claiming = False
+        self._changes.announce(QUEUE)
+        claimers = self._tasks[: self._slots]
+        if claimers:
+            await asyncio.wait(claimers, timeout=seconds)
+        for attempt in list(self._attempts.values()):
+            attempt.stop("stopping")
+        if claimers:
+            await asyncio.wait(claimers)
+
+    async def close(self) -> None:
+        """Ends everything; attempts that still run are given back."""
+        await self.drain(0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _claim_forever(self) -> None:
+        while self._claiming:
+            claim = await self._claim()
+            if claim is None:
+                await self._changes.wait(QUEUE, POLL_SECONDS)
+                continue
+            attempt = self._attempts[claim.fence] = Attempt(self._parts, claim)
+            try:
+                state = await attempt.run()
+            except Exception:
+                # Whatever it was, the lease runs out and the request is recovered; the claimer must live on.
+                log.exception("attempt broke", request=claim.fence.id)
+                state = None
+            finally:
+                del self._attempts[claim.fence]
+            self._changes.announce(claim.fence.id)
+            if state == "queued":
+                self._changes.announce(QUEUE)
+
+    async def _claim(self) -> Claim | None:
+        store, policy = self._parts.store, self._parts.policy
+        with suppress(Unavailable):
+            return await store.write(
+                transitions.claim(str(uuid.uuid4()), now=time.time(), expires=store.tick() + policy.lease)
+            )
+        return None
+
+    async def _recover_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._parts.policy.lease / 3)
+            with suppress(Unavailable):
+                await self._recover()
+
+    async def _recover(self) -> None:
+        store = self._parts.store
+        before = await store.recovery_deadline()
+        for id, state in await store.write(transitions.recover(now=time.time(), before=before, failure=ENGINE_LOST)):
+            log.warning("request recovered", request=id, state=state)
+            self._changes.announce(id)
+            self._changes.announce(QUEUE)
+
+    async def _sweep(self) -> None:
+        """Deletes files that no row names: their attempt was cut off between the file and the row."""
+        known = await self._parts.store.read(transitions.all_files())
+        async for name in self._parts.blobs.names():
+            if name not in known:
+                await self._parts.blobs.delete(name)
+                log.info("orphaned file deleted", file=name)
