@@ -1,0 +1,104 @@
+"""``stillmotion demo``: the whole way once, as a user of fal's client would go it."""
+
+import importlib.util
+import json
+import os
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stillmotion.cli.client_env import client_environment
+from stillmotion.cli.serve import STATE_FILE, local_tls
+from stillmotion.errors import ConfigurationError, StillmotionError
+
+EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[3] / "examples")
+"""The photographs in an installed package, and in a checkout."""
+STOP_SECONDS = 15.0
+
+
+class DemoFailed(StillmotionError):
+    """The demo failed."""
+
+
+def run_demo(*, engine: str | None, output: Path, image: Path | None, prompt: str) -> int:
+    if importlib.util.find_spec("fal_client") is None:
+        raise ConfigurationError("the demo uses fal's own client: pip install 'stillmotion[demo]'")
+    picture = image or _example("chelsea.png")
+    with tempfile.TemporaryDirectory(prefix="stillmotion-demo-") as folder:
+        data = Path(folder)
+        print(f"starting a server with the {engine or 'process'} engine", flush=True)
+        with _server(data, engine) as url:
+            environment = client_environment(url, local_tls(data).bundle)
+            _check(url, environment["SSL_CERT_FILE"])
+            print(f"{url} is up, its certificate and health are good", flush=True)
+            print(f"sending {picture.name} with fal's Python client: {prompt!r}", flush=True)
+            started = time.monotonic()
+            _run_client(picture, prompt, output, environment)
+            print(f"saved {output} after {time.monotonic() - started:.1f} s", flush=True)
+    print("the server has stopped", flush=True)
+    return 0
+
+
+@contextmanager
+def _server(data: Path, engine: str | None) -> Iterator[str]:
+    """A server of its own on free ports; gives its https URL. Raises DemoFailed with what it said when it dies."""
+    log = data / "server.log"
+    command = [sys.executable, "-m", "stillmotion", "serve", "--port", "0", "--data", str(data)]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command + (["--engine", engine] if engine else []), stdout=stream, stderr=subprocess.STDOUT
+        )
+        try:
+            yield _wait_until_ready(process, data / STATE_FILE, log)
+            process.terminate()
+            if process.wait(STOP_SECONDS) != 0:
+                raise DemoFailed(f"the server stopped with exit code {process.returncode}:\n{_tail(log)}")
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", state: Path, log: Path) -> str:
+    while process.poll() is None:
+        try:
+            return str(json.loads(state.read_text())["https"])
+        except (FileNotFoundError, ValueError):
+            time.sleep(0.05)
+    raise DemoFailed(f"the server did not start:\n{_tail(log)}")
+
+
+def _check(url: str, ca_bundle: str) -> None:
+    """The server's certificate and health, before anything is sent: what is wrong is told at once."""
+    context = ssl.create_default_context(cafile=ca_bundle)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    try:
+        opener.open(f"{url}/health/ready", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        raise DemoFailed(f"the server is not ready: {error.read().decode(errors='replace')}") from None
+    except OSError as error:
+        raise DemoFailed(f"{url} cannot be used: {error}") from None
+
+
+def _run_client(image: Path, prompt: str, output: Path, environment: dict[str, str]) -> None:
+    program = Path(__file__).with_name("demo_client.py")
+    command = [sys.executable, str(program), str(image), prompt, str(output)]
+    if subprocess.run(command, env={**os.environ, **environment}).returncode != 0:
+        raise DemoFailed("the client program failed; its error is above")
+
+
+def _example(name: str) -> Path:
+    for folder in EXAMPLES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigurationError("no example photograph is installed; name one with --image")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").strip().splitlines()[-12:])

@@ -1,0 +1,103 @@
+"""``stillmotion generate``: one request, with an engine of its own or on a running server."""
+
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from rich.console import Console
+from rich.status import Status
+
+from stillmotion.api import wire
+from stillmotion.api.faults import error_body
+from stillmotion.app import Platform, platform
+from stillmotion.cli import log
+from stillmotion.errors import ConfigurationError, StillmotionError
+from stillmotion.service.faults import stored
+from stillmotion.service.service import View
+from stillmotion.settings import Settings
+
+TENANT = "local"
+POLL_SECONDS = 0.25
+
+
+def generate_once(endpoint: str, source: Path, target: Path, *, url: str | None, **flags: Any) -> int:
+    body = _read(source)
+    with Console(stderr=True).status("starting …") as status:
+        if url is not None:
+            return asyncio.run(_on_server(url.rstrip("/"), endpoint, body, target, status))
+        with tempfile.TemporaryDirectory(prefix="stillmotion-") as data:
+            settings = Settings.load(data=Path(data), **flags)
+            log.configure("error")
+            return asyncio.run(_here(settings, endpoint, body, target, status))
+
+
+def _read(source: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(sys.stdin.read() if str(source) == "-" else source.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{source} cannot be read as JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ConfigurationError(f"{source} must hold a JSON object")
+    return body
+
+
+async def _here(settings: Settings, endpoint: str, body: Mapping[str, Any], target: Path, status: Status) -> int:
+    async with platform(settings, local_paths=True) as running:
+        try:
+            receipt = await running.service.submit(TENANT, endpoint, body)
+        except StillmotionError as error:
+            return _fail(error_body(stored(error)))
+        watching = asyncio.create_task(_watch(running, receipt.app, receipt.id, status))
+        view = await running.service.wait(TENANT, receipt.app, receipt.id)
+        watching.cancel()
+        if view.output is None:
+            assert view.request.error is not None
+            return _fail(error_body(view.request.error))
+        path, _ = await running.service.file(view.output["video"]["url"].rsplit("/", 1)[-1])
+        await asyncio.to_thread(shutil.copyfile, path, target)
+    return _succeed(view.output, target)
+
+
+async def _watch(running: Platform, app: str, id: str, status: Status) -> None:
+    while True:
+        view: View = await running.service.status(TENANT, app, id, logs=True)
+        if view.logs:
+            status.update(view.logs[-1].message)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _on_server(url: str, endpoint: str, body: Mapping[str, Any], target: Path, status: Status) -> int:
+    async with httpx2.AsyncClient(timeout=60) as client:
+        submitted = await client.post(f"{url}{wire.QUEUE_PREFIX}/{endpoint}", json=body)
+        if submitted.is_error:
+            return _fail(submitted.json())
+        request = submitted.json()
+        while (state := await client.get(request["status_url"], params={"logs": 1})).status_code == 202:
+            if logs := state.json().get("logs"):
+                status.update(logs[-1]["message"])
+            await asyncio.sleep(POLL_SECONDS)
+        result = await client.get(request["response_url"])
+        if result.is_error:
+            return _fail(result.json())
+        async with client.stream("GET", result.json()["video"]["url"]) as download:
+            download.raise_for_status()
+            with target.open("wb") as file:
+                async for chunk in download.aiter_bytes():
+                    file.write(chunk)
+        return _succeed(result.json(), target)
+
+
+def _succeed(output: Mapping[str, Any], target: Path) -> int:
+    print(json.dumps({**output, "video": {**output["video"], "url": target.resolve().as_uri()}}, indent=2))
+    return 0
+
+
+def _fail(body: Any) -> int:
+    print(json.dumps(body, indent=2))
+    return 1

@@ -1,0 +1,154 @@
+"""Every setting, once: name, default, help. Flags win over the environment, the environment over the file.
+
+The environment variable of a field is its name in capitals after ``STILLMOTION_``; the file is ``stillmotion.toml`` in
+the working directory. ``docs/settings.md`` is generated from this module.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+import pydantic
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from stillmotion.errors import ConfigurationError
+
+CONFIG_FILE = "stillmotion.toml"
+PREFIX = "STILLMOTION_"
+
+Engine = Literal["process", "mock"]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=CONFIG_FILE, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Only loopback addresses are allowed so far.")
+    port: int = Field(8000, ge=0, le=65535, description="Port for http; 0 takes a free one.")
+    tls_port: int | None = Field(
+        None, ge=0, le=65535, description="Port for https; 0 turns https off. Default: `port` + 443."
+    )
+    data: Path = Field(
+        Path(platformdirs.user_data_dir("stillmotion")),
+        description="Directory of the database, the files and the local certificates. Default: the user's data "
+        "directory, on Linux `~/.local/share/stillmotion`.",
+    )
+    models: Path = Field(
+        Path(platformdirs.user_cache_dir("stillmotion")) / "models",
+        description="Directory of the model bundles. Default: in the user's cache directory, on Linux "
+        "`~/.cache/stillmotion/models`.",
+    )
+    engine: Engine = Field(
+        "process", description="`process` runs the model in a child process; `mock` makes real files without a model."
+    )
+    model: Annotated[Mapping[str, str], NoDecode] = Field(
+        {},
+        description="Model bundle by endpoint id, or `all`: `all=NAME,ENDPOINT=NAME`. A name is a folder of `models`, "
+        "or a path. Default: a tiny demonstration bundle with random weights, built on first use.",
+    )
+    device: str = Field("auto", description="Where the model runs: `auto`, `cuda`, `mps`, `cpu`.")
+    dtype: str = Field("auto", description="Number format of the weights: `auto`, `bfloat16`, `float16`, `float32`.")
+    threads: int | None = Field(None, ge=1, description="Threads of the engine on a CPU. Default: all cores.")
+    mock_seconds: float = Field(0.5, ge=0, description="Least seconds that a request takes on the mock engine.")
+    mock_slots: int = Field(4, ge=1, description="Requests that the mock engine makes at once.")
+    max_attempts: int = Field(3, ge=1, description="Attempts at a request before a lost engine fails it.")
+    lease_seconds: float = Field(30.0, gt=0, description="A runner that is silent for so long has lost its request.")
+    heartbeat_seconds: float = Field(5.0, gt=0, description="How often a runner says that it is alive.")
+    generation_seconds: float = Field(3600.0, gt=0, description="Longest generation before it is ended as too slow.")
+    cancel_seconds: float = Field(10.0, ge=0, description="Time for an engine to stop on its own before it is killed.")
+    drain_seconds: float = Field(
+        30.0, ge=0, description="Time for running requests when the server is told to stop; then they are requeued."
+    )
+    strict_submit: bool = Field(
+        False, description="Refuse faulty input at submit instead of storing it as a failed request."
+    )
+    max_body_bytes: int = Field(70 << 20, ge=1024, description="Largest request body.")
+    max_image_bytes: int = Field(50 << 20, ge=1024, description="Largest input image file.")
+    max_image_pixels: int = Field(64_000_000, ge=1024, description="Most pixels of an input image.")
+    max_prompt_chars: int = Field(5000, ge=1, description="Longest prompt.")
+    min_side: int = Field(64, ge=2, description="Shortest side of a custom video size.")
+    max_side: int = Field(4096, ge=64, description="Longest side of a custom video size.")
+    min_free_bytes: int = Field(
+        512 << 20, ge=0, description="Free disk space below which new requests are refused with 503."
+    )
+    fetch_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks, addresses and names that image URLs may reach although they are not public: "
+        "`10.0.0.0/8,nas.lan:9000,*.corp.example`.",
+    )
+    fetch_seconds: float = Field(30.0, gt=0, description="Longest download of an input image.")
+    fetch_ca_file: Path | None = Field(
+        None, description="Certificates to trust for image URLs besides the system's, for hosts of a private network."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further names under which clients reach this server (the Host header)."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Web origins whose pages may use this server without a key, besides its own."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+
+    @field_validator("fetch_allow", "allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if any(not sign for _, sign, _ in pairs):
+            raise ValueError("write ENDPOINT=NAME or all=NAME")
+        return {endpoint: name for endpoint, _, name in pairs}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, **flags: Any) -> "Settings":
+        """Settings from the flags that were given (None: not given), the environment and the file.
+
+        Raises ConfigurationError that names every setting that does not fit.
+        """
+        try:
+            return cls(**{name: value for name, value in flags.items() if value is not None})
+        except pydantic.ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise ConfigurationError(f"settings: {faults}") from None
+
+    @property
+    def https_port(self) -> int | None:
+        """Port for https, 0 for any free one, None when it is off."""
+        if self.tls_port is None:
+            return self.port + 443 if self.port else 0
+        return self.tls_port or None
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table."""
+    lines = ["| setting | environment | default | what |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        # Paths differ by system and user; their description says where they are.
+        told = field.default not in (None, (), {}) and not isinstance(field.default, Path)
+        default = f"`{field.default}`" if told else ""
+        lines.append(f"| `{name}` | `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
