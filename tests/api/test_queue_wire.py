@@ -121,6 +121,8 @@ def test_unknown_endpoints_are_told(client):
     for surface in ("run", "queue"):
         answer = client.post(f"/{surface}/fal-ai/unknown/model", json={})
         assert (answer.status_code, answer.json()) == (404, {"detail": "Application 'fal-ai/unknown/model' not found"})
+        answer = client.post(f"/{surface}/{APP}/text-to-video", json={})
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Path /text-to-video not found"})
 
 
 def test_run_answers_with_the_output(client, mock_server):

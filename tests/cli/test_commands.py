@@ -6,9 +6,11 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from requirements import need_package
@@ -189,6 +191,26 @@ class TestDemo:
             assert words in done.stdout
         with av.open(str(target)) as container:
             assert sum(1 for _ in container.decode(video=0)) == 25
+
+    def test_the_engine_demo_gives_pictures_that_move_and_sound_that_lives(self, tmp_path, tiny_models):
+        target = tmp_path / "demo.mp4"
+        photograph = ROOT / "examples" / "chelsea.png"
+        done = stillmotion(
+            "demo", "--image", photograph, "-o", target, cwd=tmp_path, STILLMOTION_MODELS=str(tiny_models)
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        steps = [line.strip() for line in done.stdout.splitlines() if "denoising step" in line]
+        assert steps == [f"denoising step {step} of 8" for step in range(1, 9)]
+        assert "engine process " in done.stdout
+        assert "demonstration" in done.stdout
+        with av.open(str(target)) as container:
+            frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+            container.seek(0)
+            sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+        assert np.stack(frames).shape == (25, 170, 256)
+        assert min(np.abs(a.astype(int) - b).mean() for a, b in pairwise(frames)) > 1
+        assert sound.std() > 0.01
+        assert np.abs(np.diff(sound)).mean() > 0.001
 
     def test_a_server_that_cannot_start_is_told_with_its_reason(self, tmp_path, photograph):
         done = stillmotion("demo", "--image", photograph, "-o", tmp_path / "demo.mp4", STILLMOTION_MODEL="all=nothing")

@@ -1,24 +1,17 @@
 """The conditioning image's compression equals that of the reference pipelines."""
 
-import importlib.util
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
 
+from requirements import need_package
 from stillmotion.media.recompress import recompress
 
-needs_diffusers = pytest.mark.skipif(
-    importlib.util.find_spec("diffusers") is None and os.environ.get("STILLMOTION_TEST_REQUIRE") != "all",
-    reason="diffusers is not installed",
-)
 
-
-@needs_diffusers
 @pytest.mark.parametrize("crf", [0, 18, 33])
 @pytest.mark.parametrize("size", [(160, 96), (159, 95), (64, 34)])
 def test_equal_to_diffusers(photograph: Image.Image, crf: int, size: tuple[int, int]) -> None:
+    need_package("diffusers", "pip install 'stillmotion[engine]'")
     from diffusers.pipelines.ltx2.utils import apply_image_conditioning_crf
 
     rgb = np.array(photograph.resize(size))

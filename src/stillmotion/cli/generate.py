@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 from rich.console import Console
-from rich.status import Status
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stillmotion.api import wire
 from stillmotion.api.faults import error_body
@@ -28,13 +28,28 @@ POLL_SECONDS = 0.25
 
 def generate_once(endpoint: str, source: Path, target: Path, *, url: str | None, **flags: Any) -> int:
     body = _read(source)
-    with Console(stderr=True).status("starting …") as status:
+    with _Display() as display:
         if url is not None:
-            return asyncio.run(_on_server(url.rstrip("/"), endpoint, body, target, status))
+            return asyncio.run(_on_server(url.rstrip("/"), endpoint, body, target, display))
         with tempfile.TemporaryDirectory(prefix="stillmotion-") as data:
             settings = Settings.load(data=Path(data), **flags)
             log.configure("error")
-            return asyncio.run(_here(settings, endpoint, body, target, status))
+            return asyncio.run(_here(settings, endpoint, body, target, display))
+
+
+class _Display(Progress):
+    """One line on stderr: a bar of the denoising steps, and what was logged last."""
+
+    def __init__(self) -> None:
+        columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        super().__init__(*columns, console=Console(stderr=True), transient=True)
+        self._bar = self.add_task("starting …", total=None)
+
+    def show(self, message: str) -> None:
+        self.update(self._bar, description=message)
+
+    def step(self, done: int, total: int) -> None:
+        self.update(self._bar, completed=done, total=total)
 
 
 def _read(source: Path) -> dict[str, Any]:
@@ -47,13 +62,13 @@ def _read(source: Path) -> dict[str, Any]:
     return body
 
 
-async def _here(settings: Settings, endpoint: str, body: Mapping[str, Any], target: Path, status: Status) -> int:
+async def _here(settings: Settings, endpoint: str, body: Mapping[str, Any], target: Path, display: _Display) -> int:
     async with platform(settings, local_paths=True) as running:
         try:
             receipt = await running.service.submit(TENANT, endpoint, body)
         except StillmotionError as error:
             return _fail(error_body(stored(error)))
-        watching = asyncio.create_task(_watch(running, receipt.app, receipt.id, status))
+        watching = asyncio.create_task(_watch(running, receipt.app, receipt.id, display))
         view = await running.service.wait(TENANT, receipt.app, receipt.id)
         watching.cancel()
         if view.output is None:
@@ -64,15 +79,17 @@ async def _here(settings: Settings, endpoint: str, body: Mapping[str, Any], targ
     return _succeed(view.output, target)
 
 
-async def _watch(running: Platform, app: str, id: str, status: Status) -> None:
+async def _watch(running: Platform, app: str, id: str, display: _Display) -> None:
     while True:
         view: View = await running.service.status(TENANT, app, id, logs=True)
         if view.logs:
-            status.update(view.logs[-1].message)
+            display.show(view.logs[-1].message)
+        if view.progress:
+            display.step(view.progress.step, view.progress.total)
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _on_server(url: str, endpoint: str, body: Mapping[str, Any], target: Path, status: Status) -> int:
+async def _on_server(url: str, endpoint: str, body: Mapping[str, Any], target: Path, display: _Display) -> int:
     async with httpx2.AsyncClient(timeout=60) as client:
         submitted = await client.post(f"{url}{wire.QUEUE_PREFIX}/{endpoint}", json=body)
         if submitted.is_error:
@@ -80,7 +97,7 @@ async def _on_server(url: str, endpoint: str, body: Mapping[str, Any], target: P
         request = submitted.json()
         while (state := await client.get(request["status_url"], params={"logs": 1})).status_code == 202:
             if logs := state.json().get("logs"):
-                status.update(logs[-1]["message"])
+                display.show(logs[-1]["message"])
             await asyncio.sleep(POLL_SECONDS)
         result = await client.get(request["response_url"])
         if result.is_error:

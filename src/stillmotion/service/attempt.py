@@ -17,7 +17,7 @@ from stillmotion.endpoints.endpoint import Endpoint
 from stillmotion.errors import EngineLost, InputError, StillmotionError, Unavailable
 from stillmotion.executor.base import Executor
 from stillmotion.files.blobs import LocalBlobs
-from stillmotion.job import Cancelled, Done, Failed, Job, Log, Work
+from stillmotion.job import Cancelled, Done, Failed, Job, Log, Progress, Work
 from stillmotion.media.image import ImageLimits
 from stillmotion.media.sandbox import normalise
 from stillmotion.service import faults
@@ -97,6 +97,8 @@ class Attempt:
         self._journal = Journal(parts.store, claim.fence, lambda: self.stop("lost"))
         self._stopped: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
         self._preparing = True
+        self.progress: Progress | None = None
+        """The last denoising step that was done, once there is one."""
         self._adopted: list[str] = []
 
     @property
@@ -235,6 +237,8 @@ class Attempt:
             match event:
                 case Log():
                     self._journal.add(event.message, event.level)
+                case Progress():
+                    self.progress = event
                 case Done() | Failed() | Cancelled():
                     end = event
         return end or Failed(kind=EngineLost.kind, message="the engine ended without an answer", fatal=True)

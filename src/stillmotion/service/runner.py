@@ -8,6 +8,7 @@ from contextlib import suppress
 import structlog
 
 from stillmotion.errors import Unavailable
+from stillmotion.job import Progress
 from stillmotion.service.attempt import ENGINE_LOST, Attempt, Parts
 from stillmotion.service.changes import Changes
 from stillmotion.store import transitions
@@ -47,6 +48,10 @@ class Runner:
         for attempt in self._attempts.values():
             if attempt.id == id:
                 attempt.stop("cancelled")
+
+    def progress(self, id: str) -> Progress | None:
+        """The last denoising step of the attempt at ``id``, if this process is making one."""
+        return next((attempt.progress for attempt in self._attempts.values() if attempt.id == id), None)
 
     async def drain(self, seconds: float) -> None:
         """Claims nothing more; attempts that are not done after ``seconds`` are given back, uncounted."""

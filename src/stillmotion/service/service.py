@@ -11,6 +11,7 @@ import orjson
 
 from stillmotion.endpoints.endpoint import Endpoint
 from stillmotion.errors import AlreadyCompleted, NotFound, Unavailable, ValidationError
+from stillmotion.job import Progress
 from stillmotion.service import faults
 from stillmotion.service.attempt import Parts
 from stillmotion.service.changes import Changes
@@ -42,6 +43,8 @@ class View:
     logs: list[LogLine] | None = None
     """None when they were not asked for."""
     output: dict[str, Any] | None = None
+    progress: Progress | None = None
+    """The last denoising step, while it runs in this process."""
 
     @property
     def completed(self) -> bool:
@@ -62,10 +65,13 @@ class Service:
         self._draining = False
 
     def endpoint(self, id: str) -> Endpoint:
-        """Raises NotFound for an endpoint that is not served."""
-        if id not in self._parts.endpoints:
-            raise NotFound(f"Application '{id}' not found")
-        return self._parts.endpoints[id]
+        """Raises NotFound for an endpoint that is not served, told as fal tells it."""
+        if found := self._parts.endpoints.get(id):
+            return found
+        owner, alias, path = [*id.split("/", 2), "", ""][:3]
+        if any(endpoint.app == f"{owner}/{alias}" for endpoint in self._parts.endpoints.values()):
+            raise NotFound(f"Path /{path} not found")
+        raise NotFound(f"Application '{id}' not found")
 
     async def submit(self, tenant: str, endpoint_id: str, body: Mapping[str, Any], origin: Origin = "queue") -> Receipt:
         """Stores a request; when this returns it is on disk.
@@ -97,6 +103,7 @@ class Service:
             request=request,
             queue_position=await self._positions.of(request.seq) if request.state == "queued" else None,
             logs=await self._store.read(transitions.get_logs(id)) if logs else None,
+            progress=self._runner.progress(id),
         )
 
     async def result(self, tenant: str, app: str, id: str) -> View:

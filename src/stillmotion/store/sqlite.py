@@ -57,7 +57,7 @@ class SqliteStore:
 
     @classmethod
     def _open(cls, path: Path) -> "SqliteStore":
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _take_lock(path.with_name(path.name + ".lock"))
         try:
             upgrade(f"sqlite:///{path}")
