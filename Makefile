@@ -37,16 +37,16 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) lacks venv; on Debian: apt install python3-venv"; exit 1; }
 
 $(VENV)/.demo-mock: $(BIN)/python pyproject.toml constraints.txt
-	@echo "installing the core (about 130 MB) into $(VENV) ..."
+	@echo "installing the core (about 340 MB) into $(VENV) ..."
 	$(PIP) --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.demo-process: $(BIN)/python pyproject.toml constraints.txt
-	@echo "installing the core and the engine (torch: about 1 GB; with CUDA libraries several GB) into $(VENV) ..."
+	@echo "installing the core and the engine (about 1.5 GB with a CPU build of torch, several more with CUDA) into $(VENV) ..."
 	$(PIP) --editable '.[engine,demo]'
 	@touch $@ $(VENV)/.demo-mock
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	@echo "installing the core, the engine and the tools (torch: about 1 GB; with CUDA libraries several GB) into $(VENV) ..."
+	@echo "installing the core, the engine and the tools (about 1.5 GB with a CPU build of torch, several more with CUDA) into $(VENV) ..."
 	$(PIP) --editable '.[engine,demo,dev]'
 	@touch $@ $(VENV)/.demo-mock $(VENV)/.demo-process

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import platformdirs
 import pydantic
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -111,6 +111,12 @@ class Settings(BaseSettings):
         if any(not sign for _, sign, _ in pairs):
             raise ValueError("write ENDPOINT=NAME or all=NAME")
         return {endpoint: name for endpoint, _, name in pairs}
+
+    @model_validator(mode="after")
+    def _heart(self) -> "Settings":
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be at most half of lease_seconds, or live work is taken for lost")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from itertools import pairwise
 from pathlib import Path
@@ -154,6 +155,25 @@ class TestServe:
         done = stillmotion("serve", "--data", tmp_path, STILLMOTION_MAX_ATTEMPTS="0")
         assert done.returncode == 1
         assert "max_attempts" in done.stderr
+
+    def test_a_heartbeat_slower_than_the_lease_is_refused(self, tmp_path):
+        done = stillmotion("serve", "--data", tmp_path, STILLMOTION_HEARTBEAT_SECONDS="20")
+        assert done.returncode == 1
+        assert "heartbeat_seconds" in done.stderr
+
+    def test_it_can_be_stopped_while_it_starts(self, tmp_path):
+        """The first start builds the demonstration bundle, for which there is plenty of time to think again."""
+        need_package("torch", "pip install 'stillmotion[engine]'")
+        environment = clean_environment({"STILLMOTION_MODELS": str(tmp_path / "models")})
+        command = [sys.executable, "-m", "stillmotion", "serve", "--port", "0", "--data", str(tmp_path / "data")]
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        while not (tmp_path / "models").exists():
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.05)
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0, errors.decode()
+        assert not (tmp_path / "models" / "tiny-ltx-2").exists()
 
     def test_it_stops_cleanly_and_takes_its_traces_with_it(self, tmp_path):
         with serving(tmp_path) as server:

@@ -23,10 +23,6 @@ def frames(path: str) -> np.ndarray:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
 
 
-def content(work: Work) -> bytes:
-    return Path(work.output).read_bytes()
-
-
 def exists(work: Work) -> bool:
     return Path(work.output).exists()
 
@@ -79,14 +75,15 @@ async def test_there_is_no_sound_track_where_none_is_wanted(executor: Executor, 
 
 
 async def test_the_seed_decides(executor: Executor, make_work: MakeWork, collect) -> None:
+    """Pictures, not bytes, are compared: x264 gives slightly other bytes for the same frames of a busy 96x64 clip in
+    up to 1 of 3 runs on a loaded machine, whatever its threads. That the engine's frames are equal is tested there."""
     outputs = []
     for id, seed in (("one", 7), ("again", 7), ("other", 8)):
         work = make_work(id=id, seed=seed)
         assert isinstance((await collect(executor, work))[-1], Done)
-        outputs.append(content(work))
-    assert outputs[0] == outputs[1]
-    assert outputs[0] != outputs[2]
-    assert not np.array_equal(frames(make_work(id="one").output), frames(make_work(id="other").output))
+        outputs.append(frames(work.output).astype(float))
+    assert np.abs(outputs[0] - outputs[1]).mean() < 0.5
+    assert np.abs(outputs[0] - outputs[2]).mean() > 2
 
 
 async def test_the_picture_decides(executor: Executor, make_work: MakeWork, collect, tmp_path: Path) -> None:
@@ -169,4 +166,4 @@ async def test_works_do_not_leak_into_each_other(executor: Executor, make_work: 
     weak = replace(between.job, keyframes=(Keyframe(image="image_url", frame=0, strength=0.4),))
     for work in (first, replace(between, job=weak), second):
         assert isinstance((await collect(executor, work))[-1], Done)
-    assert content(first) == content(second)
+    assert np.abs(frames(first.output).astype(float) - frames(second.output)).mean() < 0.5

@@ -1,9 +1,11 @@
 """``stillmotion serve``: the platform on two listeners, until told to stop."""
 
+import asyncio
 import json
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from stillmotion.tls import LocalTls, ensure_certificate
 
 STATE_FILE = "server.json"
 """In the data directory while a server runs on it: its URLs and process id."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ROOTS_VARIABLE = "SSL_CERT_FILE"
 
 
@@ -44,9 +47,12 @@ async def _serve(settings: Settings) -> None:
     if settings.https_port is not None:
         listeners.append(Listener(settings.host, settings.https_port, local_tls(settings.data)))
     state = settings.data / STATE_FILE
-    with Console(stderr=True).status("starting the engine …"):
-        starting = platform(settings)
-        running = await starting.__aenter__()
+    starting = platform(settings)
+    try:
+        with Console(stderr=True).status("starting the engine …"), _interruptible():
+            running = await starting.__aenter__()
+    except asyncio.CancelledError:
+        return
 
     def ready(addresses: Sequence[Address]) -> None:
         urls = {"https" if address.tls else "http": _url(address) for address in addresses}
@@ -64,6 +70,20 @@ async def _serve(settings: Settings) -> None:
         with suppress(FileNotFoundError):
             state.unlink()
         await starting.__aexit__(None, None, None)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Until the server takes the signals itself, they cancel the start, which then cleans up and ends with 0."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 def _url(address: Address) -> str:

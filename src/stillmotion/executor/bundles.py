@@ -33,7 +33,12 @@ async def ensure_demonstration(models: Path) -> Path:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, errors = await child.communicate()
+        try:
+            _, errors = await child.communicate()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
         if not (folder / MANIFEST).is_file():
             told = errors.decode(errors="replace").strip().splitlines()[-3:]
             raise BundleError("the demonstration bundle could not be built: " + " / ".join(told))

@@ -30,27 +30,36 @@ async def normalise(source: Path, target: Path, limits: ImageLimits, *, timeout:
     decoding takes more than ``timeout`` seconds, 20 seconds of processor time or 1.5 GB is an ImageLoadError. OSError
     for what is no fault of the picture (no such file, disk full). No target is left behind by a failure.
     """
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "stillmotion.media.sandbox_child"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C at the terminal is for the server, which may still finish its requests
-    )
     order = {"source": str(source), "target": str(target), "limits": asdict(limits), "parent": os.getpid()}
     try:
-        answer, complaint = await asyncio.wait_for(child.communicate(json.dumps(order).encode()), timeout)
-        if child.returncode:
-            raise _broken(child.returncode, complaint)
-        return _read(answer)
+        async with asyncio.timeout(timeout):
+            return _read(await _ask_child(json.dumps(order)))
     except BaseException as error:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
         await asyncio.to_thread(target.unlink, missing_ok=True)
         if isinstance(error, TimeoutError):
             raise ImageLoadError("Reading the image took too long.") from None
         raise
+
+
+async def _ask_child(order: str) -> bytes:
+    # The order travels as an argument: writing to the stdin of a child that has just started failed once in some
+    # ten thousand starts under uvloop ("the handler is closed").
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "stillmotion.media.sandbox_child", order),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C at the terminal is for the server, which may still finish its requests
+    )
+    try:
+        answer, complaint = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode:
+        raise _broken(child.returncode, complaint)
+    return answer
 
 
 def _broken(returncode: int, complaint: bytes) -> Exception:
