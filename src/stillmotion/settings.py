@@ -114,8 +114,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _heart(self) -> "Settings":
-        if self.heartbeat_seconds * 2 > self.lease_seconds:
-            raise ValueError("heartbeat_seconds must be at most half of lease_seconds, or live work is taken for lost")
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be less than lease_seconds, or live work is taken for lost")
         return self
 
     @classmethod

@@ -157,7 +157,7 @@ class TestServe:
         assert "max_attempts" in done.stderr
 
     def test_a_heartbeat_slower_than_the_lease_is_refused(self, tmp_path):
-        done = stillmotion("serve", "--data", tmp_path, STILLMOTION_HEARTBEAT_SECONDS="20")
+        done = stillmotion("serve", "--data", tmp_path, STILLMOTION_HEARTBEAT_SECONDS="30")
         assert done.returncode == 1
         assert "heartbeat_seconds" in done.stderr
 

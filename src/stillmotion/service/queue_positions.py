@@ -9,8 +9,9 @@ from bisect import bisect_left
 from stillmotion.store import transitions
 from stillmotion.store.driver import Store
 
-READING_SHARE = 0.05
-"""Of the time, at most this much is spent reading: the list is 20 times as old as its reading took, at least 20 ms."""
+FRESH_SECONDS = 0.02
+READING_SECONDS = 1.5e-6
+"""What reading one row costs. A list is kept for 20 times what it cost, so at most a twentieth of the time is spent."""
 HEAD = 10_000
 """Requests whose exact place is known; reading them costs 15 ms. Behind them the sequence numbers tell."""
 
@@ -23,15 +24,14 @@ class QueuePositions:
 
     async def of(self, seq: int) -> int:
         """Requests ahead of the one numbered ``seq``, 0 for the next. Exact within ``HEAD``, an upper bound beyond."""
-        began = time.monotonic()
-        if began > self._fresh_until:
+        if time.monotonic() > self._fresh_until:
             # Set before the read: those who ask meanwhile use the older list instead of queueing up for a newer one.
             self._fresh_until = float("inf")
             try:
                 self._head = await self._store.read(transitions.queued(HEAD))
             finally:
-                now = time.monotonic()
-                self._fresh_until = now + max(0.02, (now - began) / READING_SHARE)
+                kept = max(FRESH_SECONDS, 20 * READING_SECONDS * len(self._head))
+                self._fresh_until = time.monotonic() + kept
         ahead = bisect_left(self._head, seq)
         if ahead == HEAD:
             ahead += seq - self._head[-1] - 1
