@@ -88,9 +88,11 @@ class Job:
 class Encoding:
     """How the finished frames become a file."""
 
-    container: Literal["mp4"] = "mp4"
+    container: Literal["mp4", "webm", "mov", "gif"] = "mp4"
     quality: Literal["low", "medium", "high", "maximum"] = "high"
     write_mode: Literal["fast", "balanced", "small"] = "balanced"
+    settings: str | None = None
+    """JSON text of what made the video, for the file's own metadata, so that the file can be run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Sizes and frame counts: what is promised is covered, on the grid, and within a model's limits."""
 
+from math import log
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,22 @@ SIDES = st.integers(32, 4096).map(lambda side: side + side % 2)
 )
 def test_auto_keeps_the_aspect_at_the_documented_budget(image, size):
     assert canvas.auto_size(image) == size
+
+
+@pytest.mark.parametrize(("tier", "size"), [("1080p", (1920, 1080)), ("1440p", (2560, 1440)), ("2160p", (3840, 2160))])
+def test_tiers_are_turned_for_portrait(tier, size):
+    assert canvas.tier_size(tier, "16:9", (100, 400)) == size
+    assert canvas.tier_size(tier, "9:16", (400, 100)) == size[::-1]
+    assert canvas.tier_size(tier, "auto", (400, 399)) == size
+    assert canvas.tier_size(tier, "auto", (400, 400)) == size
+    assert canvas.tier_size(tier, "auto", (400, 401)) == size[::-1]
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000))
+def test_auto_aspect_is_the_nearer_by_log_ratio(width, height):
+    wide, tall = (abs(log(width / height / aspect)) for aspect in (16 / 9, 9 / 16))
+    if abs(wide - tall) > 1e-9:
+        assert canvas.tier_size("1080p", "auto", (width, height)) == ((1920, 1080) if wide < tall else (1080, 1920))
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000))

@@ -1,12 +1,12 @@
 """Sizes and frame counts: what is delivered, and what the network computes for it. Pure arithmetic.
 
-A named or custom size is delivered exactly (even pixels, because the video codecs halve the chroma); only ``auto``
-chooses a size itself. The network computes on its own grid at or above the delivery, and what is over is cropped or
-trimmed. Where a model's limits are lower than the delivery, it computes less and the last step scales up.
+A named, tiered or custom size is delivered exactly (even pixels, because the video codecs halve the chroma); only
+``auto`` chooses a size itself. The network computes on its own grid at or above the delivery, and what is over is
+cropped or trimmed. Where a model's limits are lower than the delivery, it computes less and the last step scales up.
 """
 
 from dataclasses import dataclass
-from math import ceil, floor, sqrt
+from math import ceil, isqrt
 
 from stillmotion.job import Model
 
@@ -20,7 +20,11 @@ NAMED_SIZES = {
 }
 """Width and height of fal's size names, as its open client toolkit defines them."""
 
-AUTO_PIXELS = 1280 * 720
+TIERS = {"1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160)}
+"""Width and height of the Pro tiers in landscape; portrait turns them."""
+
+AUTO_BUDGET = (1280, 720)
+AUTO_PIXELS = AUTO_BUDGET[0] * AUTO_BUDGET[1]
 AUTO_MULTIPLE = 32
 AUTO_SIDES = (64, 4096)
 """Shortest and longest side that ``auto`` chooses, so that a 1:50 strip stays a video."""
@@ -41,11 +45,22 @@ def auto_size(image: tuple[int, int]) -> tuple[int, int]:
 
     Height is floored to 32, width is the nearest multiple of 32 to aspect x height.
     """
-    aspect = image[0] / image[1]
     low, high = AUTO_SIDES
-    height = _clamp(floor(sqrt(AUTO_PIXELS / aspect) / AUTO_MULTIPLE) * AUTO_MULTIPLE, low, high)
-    width = _clamp(round(height * aspect / AUTO_MULTIPLE) * AUTO_MULTIPLE, low, high)
+    # In whole numbers: sqrt of a float lands below a multiple where the exact root is one.
+    exact = isqrt(AUTO_PIXELS * image[1] // image[0])
+    height = _clamp(exact // AUTO_MULTIPLE * AUTO_MULTIPLE, low, high)
+    width = _clamp(round(height * image[0] / image[1] / AUTO_MULTIPLE) * AUTO_MULTIPLE, low, high)
     return width, height
+
+
+def tier_size(tier: str, aspect: str, image: tuple[int, int]) -> tuple[int, int]:
+    """A tier in the given aspect, ``16:9`` or ``9:16``; ``auto`` is the one nearer to the picture's by log ratio.
+
+    The two are each other's inverse, so the nearer one is that of the picture's own orientation; a square is landscape.
+    """
+    width, height = TIERS[tier]
+    portrait = image[1] > image[0] if aspect == "auto" else aspect == "9:16"
+    return (height, width) if portrait else (width, height)
 
 
 def even(size: tuple[int, int]) -> tuple[int, int]:

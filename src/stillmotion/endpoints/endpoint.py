@@ -1,15 +1,18 @@
 """An endpoint is a value: its schemas, and the pure functions from a request to a job and from a job to an output."""
 
+import ast
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import pydantic
 from pydantic import BaseModel
 
 from stillmotion.endpoints.bounds import Bounds
+from stillmotion.endpoints.prices import TABLE, Price, Pricing
 from stillmotion.errors import Detail, ValidationError
-from stillmotion.job import Encoding, Job, Media, Model
+from stillmotion.job import Encoding, Family, Job, Media, Model
 
 
 class Plan(NamedTuple):
@@ -31,33 +34,59 @@ class Endpoint:
     id: str
     title: str
     summary: str
+    model_family: Family
+    """The open weights that the endpoint is meant for; another family's bundle is not refused."""
     input: type[BaseModel]
     output: type[BaseModel]
     image_fields: tuple[str, ...]
     """Fields that hold the URL of a picture, in the order in which they are fetched."""
     check: Callable[[Any, Bounds], list[Detail]]
+    """The bounds that the document leaves open, on a request that fits the schema."""
     plan: Callable[[Any, Mapping[str, tuple[int, int]], int, Model], Plan]
     respond: Callable[[Job, Media, str], dict[str, Any]]
     """The output object for a job, the file that was made and its URL."""
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Undocumented names that the input accepts, each with the documented name, which wins when both are given."""
 
     @property
     def app(self) -> str:
         """``owner/alias``, the part of the id under which fal keeps a request."""
         return "/".join(self.id.split("/")[:2])
 
+    @property
+    def pricing(self) -> Pricing | None:
+        """The endpoint's row of the price table; None: not priced."""
+        return TABLE.get(self.id)
+
+    def price(self, request: Any, job: Job) -> Price | None:
+        """What ``job``'s delivery costs: its pixels, frames and rate, whatever was computed for it."""
+        return self.pricing.price(getattr(request, "resolution", None), job) if self.pricing else None
+
     def parse(self, raw: Mapping[str, Any], bounds: Bounds) -> Any:
-        """The request for a decoded JSON body. Raises ValidationError that names every field that does not fit."""
+        """The request for a decoded JSON body. Raises ValidationError that names every field that does not fit.
+
+        A field that came under another name is told under the name that the caller used.
+        """
+        renamed = self._renamed(raw)
+        body = {renamed.get(name, name): value for name, value in raw.items()}
         try:
-            request = self.input.model_validate(raw)
+            request = self.input.model_validate(body)
         except pydantic.ValidationError as error:
-            raise ValidationError(tuple(_details(error.errors(include_url=False)))) from None
-        if details := self.check(request, bounds):
-            raise ValidationError(tuple(details))
-        return request
+            details = list(_details(error.errors(include_url=False)))
+        else:
+            details = self.check(request, bounds)
+        if not details:
+            return request
+        sent = {documented: name for name, documented in renamed.items()}
+        raise ValidationError(tuple(_as_sent(detail, sent) for detail in details))
 
     def unknown(self, raw: Mapping[str, Any]) -> tuple[str, ...]:
-        """Names in the body that the endpoint does not know; they are ignored, as fal ignores them."""
-        return tuple(name for name in raw if name not in self.input.model_fields)
+        """Names in the body that are not used; they are ignored, as fal ignores them."""
+        return tuple(name for name in raw if name not in self.input.model_fields and name not in self._renamed(raw))
+
+    def _renamed(self, raw: Mapping[str, Any]) -> dict[str, str]:
+        """The aliases in the body that stand for a documented name which is not in it."""
+        return {name: known for name, known in self.aliases.items() if name in raw and known not in raw}
 
     def images(self, request: Any) -> dict[str, str]:
         """Field name to URL of the pictures that a request names."""
@@ -65,22 +94,27 @@ class Endpoint:
         return {name: url for name, url in urls.items() if url is not None}
 
 
+def video_output(job: Job, media: Media, url: str) -> dict[str, Any]:
+    """The output object of the endpoints that return a video alone; it says what is in the file."""
+    return {"video": _video(media, url)}
+
+
 def seeded_output(job: Job, media: Media, url: str) -> dict[str, Any]:
-    """The output object of the endpoints that report seed and prompt; it says what is in the file."""
+    """The output object of the endpoints that report seed and prompt too."""
+    return {"video": _video(media, url), "seed": job.seed, "prompt": job.prompt}
+
+
+def _video(media: Media, url: str) -> dict[str, Any]:
     return {
-        "video": {
-            "url": url,
-            "content_type": media.content_type,
-            "file_name": url.rsplit("/", 1)[-1],
-            "file_size": media.size,
-            "width": media.width,
-            "height": media.height,
-            "fps": media.fps,
-            "duration": media.duration,
-            "num_frames": media.num_frames,
-        },
-        "seed": job.seed,
-        "prompt": job.prompt,
+        "url": url,
+        "content_type": media.content_type,
+        "file_name": url.rsplit("/", 1)[-1],
+        "file_size": media.size,
+        "width": media.width,
+        "height": media.height,
+        "fps": media.fps,
+        "duration": media.duration,
+        "num_frames": media.num_frames,
     }
 
 
@@ -92,6 +126,11 @@ _FAL_TYPES = {
     "too_long": "sequence_too_long",
     "too_short": "sequence_too_short",
 }
+
+
+def _as_sent(detail: Detail, sent: Mapping[str, str]) -> Detail:
+    body, *path = detail.loc
+    return replace(detail, loc=(body, *(sent.get(str(name), name) for name in path[:1]), *path[1:]))
 
 
 def _details(errors: Sequence[Any]) -> Iterator[Detail]:
@@ -119,6 +158,6 @@ def _detail(error: Any, loc: tuple[str | int, ...]) -> Detail:
     kind = _FAL_TYPES.get(error["type"], error["type"])
     ctx = dict(error.get("ctx") or {})
     if kind == "one_of":
-        # Pydantic gives one string, "'a', 'b' or 'c'"; the documented context is a list.
-        ctx = {"expected": [part.strip("' ") for part in ctx["expected"].replace(" or ", ",").split(",")]}
+        # Pydantic gives one string, "'a', 'b' or 'c'" or "6, 8 or 10"; the documented context is a list.
+        ctx = {"expected": [ast.literal_eval(part) for part in re.split(", | or ", ctx["expected"])]}
     return Detail(loc=("body", *loc), msg=error["msg"], type=kind, ctx=ctx or None, input=error.get("input"))

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from stillmotion.endpoints import canvas
+from stillmotion.endpoints import planning
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.endpoint import Endpoint, Plan, seeded_output
 from stillmotion.endpoints.vocabulary import (
+    CONFIG,
     Acceleration,
     CameraLora,
     ImageSize,
     InterpolationDirection,
-    SeededVideoOutput,
+    VideoFile,
     VideoOutputType,
     VideoQuality,
     VideoSize,
     VideoWriteMode,
 )
 from stillmotion.errors import Detail
-from stillmotion.job import Encoding, Guidance, Job, Keyframe, Model, Stage
+from stillmotion.job import Encoding, Guidance, Model
 
 EXAMPLE_PROMPT = (
     "A woman stands still amid a busy neon-lit street at night. The camera slowly dollies in toward her "
@@ -27,6 +28,16 @@ EXAMPLE_PROMPT = (
     "reflections shift across her denim jacket."
 )
 EXAMPLE_IMAGE = "https://storage.googleapis.com/falserverless/example_inputs/ltxv-2-i2v-input.jpg"
+EXAMPLE_VIDEO = {
+    "num_frames": 257,
+    "file_name": "CJcQGDrxOSRg2YFl5GNDt_glXPMoji.mp4",
+    "fps": 25,
+    "content_type": "video/mp4",
+    "height": 704,
+    "duration": 10.28,
+    "url": "https://v3b.fal.media/files/b/0a88289e/CJcQGDrxOSRg2YFl5GNDt_glXPMoji.mp4",
+    "width": 1248,
+}
 # Character for character, the missing space before "incorrect dialogue" included.
 NEGATIVE_PROMPT = (
     "blurry, out of focus, overexposed, underexposed, low contrast, washed out colors, excessive noise, "
@@ -45,8 +56,7 @@ NEGATIVE_PROMPT = (
 
 
 class Input(BaseModel):
-    # The documents print whole defaults for float fields; validated, they reach plan() as floats.
-    model_config = ConfigDict(validate_default=True)
+    model_config = CONFIG
 
     prompt: str = Field(examples=[EXAMPLE_PROMPT], description="The prompt used for the generation.")
     image_url: str = Field(examples=[EXAMPLE_IMAGE], description="The URL of the image to generate the video from.")
@@ -116,87 +126,71 @@ class Input(BaseModel):
     )
 
 
+class Output(BaseModel):
+    model_config = CONFIG
+
+    video: VideoFile = Field(examples=[EXAMPLE_VIDEO], description="The generated video.")
+    seed: int = Field(examples=[866232447], description="The seed used for the random number generator.")
+    prompt: str = Field(
+        examples=["Continue the scene naturally, maintaining the same style and motion."],
+        description="The prompt used for the generation.",
+    )
+
+
 # Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
-NOT_YET_HONOURED: Mapping[str, object] = {
+NOT_YET_HONOURED: dict[str, object] = {
     "end_image_url": None,
     "use_multiscale": False,
     "acceleration": "none",
     "camera_lora": "none",
     "enable_prompt_expansion": False,
     "enable_safety_checker": False,
-    "video_output_type": "X264 (.mp4)",
-    "sync_mode": False,
+    "interpolation_direction": "forward",
 }
 
 
 def check(request: Input, bounds: Bounds) -> list[Detail]:
-    found = bounds.text("prompt", request.prompt) + bounds.text("negative_prompt", request.negative_prompt)
-    if isinstance(request.video_size, ImageSize):
-        found += bounds.size("video_size", request.video_size.width, request.video_size.height)
-    return found
+    return (
+        bounds.text("prompt", request.prompt)
+        + bounds.text("negative_prompt", request.negative_prompt)
+        + bounds.seed(request.seed)
+        + planning.check_size("video_size", request.video_size, request.num_frames, bounds)
+    )
 
 
 def plan(request: Input, sizes: Mapping[str, tuple[int, int]], seed: int, model: Model) -> Plan:
-    wanted = _wanted(request.video_size, sizes["image_url"])
-    width, height = canvas.even(wanted)
-    grid = canvas.grid((width, height), request.num_frames, request.fps, model)
+    size = planning.requested_size(request.video_size, sizes["image_url"])
+    container = planning.CONTAINERS[request.video_output_type]
     # The document has one scale; the open weights take it for both streams.
     guidance = Guidance(cfg=request.guidance_scale)
-    job = Job(
-        model=model.name,
+    job = planning.one_stage(
+        model,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
-        width=width,
-        height=height,
+        size=size,
         num_frames=request.num_frames,
         fps=request.fps,
         seed=seed,
-        audio=request.generate_audio,
-        keyframes=(Keyframe(image="image_url", frame=0, strength=request.image_strength),),
-        stages=(
-            Stage(
-                width=grid.width,
-                height=grid.height,
-                num_frames=grid.num_frames,
-                fps=grid.fps,
-                steps=request.num_inference_steps,
-                video=guidance,
-                audio=guidance,
-            ),
-        ),
+        audio=request.generate_audio and container != "gif",
+        strength=request.image_strength,
+        steps=request.num_inference_steps,
+        video_guidance=guidance,
+        audio_guidance=guidance,
     )
-    encoding = Encoding(quality=request.video_quality, write_mode=request.video_write_mode)
-    return Plan(job, encoding, tuple(_notes(request, wanted, job)))
-
-
-def _wanted(size: ImageSize | VideoSize, image: tuple[int, int]) -> tuple[int, int]:
-    if isinstance(size, ImageSize):
-        return size.width, size.height
-    return canvas.auto_size(image) if size == "auto" else canvas.NAMED_SIZES[size]
-
-
-def _notes(request: Input, wanted: tuple[int, int], job: Job) -> list[str]:
-    stage, notes = job.stages[0], []
-    if wanted != (job.width, job.height):
-        notes.append(f"{wanted[0]}x{wanted[1]} has an odd side; delivering {job.width}x{job.height}")
-    if stage.width < job.width or stage.height < job.height or stage.num_frames < job.num_frames:
-        notes.append(
-            f"model {job.model} computes {stage.width}x{stage.height} and {stage.num_frames} frames, "
-            f"scaled to {job.width}x{job.height} and {job.num_frames} frames"
-        )
-    ignored = [name for name, neutral in NOT_YET_HONOURED.items() if getattr(request, name) != neutral]
-    if ignored:
-        notes.append(f"accepted but not yet honoured: {', '.join(ignored)}")
-    return notes
+    encoding = Encoding(container=container, quality=request.video_quality, write_mode=request.video_write_mode)
+    notes = planning.size_notes(size, job) + planning.unhonoured(dict(request), NOT_YET_HONOURED)
+    return Plan(job, encoding, tuple(notes))
 
 
 ENDPOINT = Endpoint(
     id="fal-ai/ltx-2-19b/image-to-video",
     title="LTX-2 19B",
     summary="Generate video with audio from images using LTX-2",
+    model_family="ltx-2",
     input=Input,
-    output=SeededVideoOutput,
+    output=Output,
     image_fields=("image_url",),
+    aliases={"image_size": "video_size"},
     check=check,
     plan=plan,
     respond=seeded_output,

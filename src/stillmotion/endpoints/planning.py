@@ -1,0 +1,98 @@
+"""What the endpoints' plans share: the size that was asked for, a job of one stage, and what the log tells about it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from stillmotion.endpoints import canvas
+from stillmotion.endpoints.bounds import Bounds
+from stillmotion.endpoints.vocabulary import ImageSize, VideoOutputType, VideoSize
+from stillmotion.errors import Detail
+from stillmotion.job import Guidance, Job, Keyframe, Model, Stage
+
+CONTAINERS: Mapping[VideoOutputType, Literal["mp4", "webm", "mov", "gif"]] = {
+    "X264 (.mp4)": "mp4",
+    "VP9 (.webm)": "webm",
+    "PRORES4444 (.mov)": "mov",
+    "GIF (.gif)": "gif",
+}
+
+
+def requested_size(size: ImageSize | VideoSize, image: tuple[int, int]) -> tuple[int, int]:
+    """Width and height that ``size`` asks for, with the picture's own width and height for ``auto``."""
+    if isinstance(size, ImageSize):
+        return size.width, size.height
+    return canvas.auto_size(image) if size == "auto" else canvas.NAMED_SIZES[size]
+
+
+def check_size(field: str, size: ImageSize | VideoSize, num_frames: int, bounds: Bounds) -> list[Detail]:
+    """The bounds on a size as far as they can be told without the picture: ``auto`` counts as its budget."""
+    if isinstance(size, ImageSize):
+        return bounds.size(field, size.width, size.height) or bounds.volume(
+            field, (size.width, size.height), num_frames
+        )
+    known = canvas.NAMED_SIZES.get(size, canvas.AUTO_BUDGET)
+    return bounds.volume(field, known, num_frames)
+
+
+def one_stage(
+    model: Model,
+    *,
+    prompt: str,
+    negative_prompt: str,
+    size: tuple[int, int],
+    num_frames: int,
+    fps: float,
+    seed: int,
+    audio: bool,
+    strength: float,
+    steps: int,
+    video_guidance: Guidance,
+    audio_guidance: Guidance,
+) -> Job:
+    """A job that shows the start image at its first frame and is computed in one denoising run.
+
+    ``size`` is delivered with even sides; ``num_frames`` and ``fps`` exactly.
+    """
+    width, height = canvas.even(size)
+    grid = canvas.grid((width, height), num_frames, fps, model)
+    stage = Stage(
+        width=grid.width,
+        height=grid.height,
+        num_frames=grid.num_frames,
+        fps=grid.fps,
+        steps=steps,
+        video=video_guidance,
+        audio=audio_guidance,
+    )
+    return Job(
+        model=model.name,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        width=width,
+        height=height,
+        num_frames=num_frames,
+        fps=fps,
+        seed=seed,
+        audio=audio,
+        keyframes=(Keyframe(image="image_url", frame=0, strength=strength),),
+        stages=(stage,),
+    )
+
+
+def size_notes(wanted: tuple[int, int], job: Job) -> list[str]:
+    """Where the delivery differs from what was asked, and the computation from the delivery."""
+    stage, notes = job.stages[0], []
+    if wanted != (job.width, job.height):
+        notes.append(f"{wanted[0]}x{wanted[1]} has an odd side; delivering {job.width}x{job.height}")
+    if stage.width < job.width or stage.height < job.height or stage.num_frames < job.num_frames:
+        notes.append(
+            f"model {job.model} computes {stage.width}x{stage.height} and {stage.num_frames} frames, "
+            f"scaled to {job.width}x{job.height} and {job.num_frames} frames"
+        )
+    return notes
+
+
+def unhonoured(values: Mapping[str, object], neutral: Mapping[str, object]) -> list[str]:
+    """One line that names the fields of ``values`` that differ from ``neutral``, in that order; none if all agree."""
+    ignored = [name for name, value in neutral.items() if values[name] != value]
+    return [f"accepted but not yet honoured: {', '.join(ignored)}"] if ignored else []
