@@ -6,7 +6,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stillmotion.api import files, queue
+from stillmotion.api import documents, files, queue
 from stillmotion.api.json import json_response
 from stillmotion.errors import StillmotionError, Unavailable
 from stillmotion.service.service import Service
@@ -29,6 +29,7 @@ def create_api(service: Service) -> Starlette:
         routes=[
             Route("/health/live", live),
             Route("/health/ready", ready),
+            *documents.routes(service),
             *files.routes(service),
             *queue.routes(service),
         ],

@@ -16,6 +16,12 @@ app = typer.Typer(
 
 Data = Annotated[Path | None, typer.Option(help="Directory of the database, files and certificates.")]
 EngineOption = Annotated[str | None, typer.Option("--engine", metavar="process|mock", help="What makes the videos.")]
+EndpointArgument = Annotated[
+    str, typer.Argument(metavar="ENDPOINT_ID", help="For example fal-ai/ltx-2-19b/image-to-video.")
+]
+DocumentUrl = Annotated[
+    str | None, typer.Option("--url", help="Where its links point (default: where a server here would listen).")
+]
 ModelOption = Annotated[
     list[str] | None,
     typer.Option("--model", metavar="ENDPOINT_OR_ALL=NAME", help="Model bundle for an endpoint, or for all."),
@@ -39,9 +45,7 @@ def serve(
 
 @app.command()
 def generate(
-    endpoint: Annotated[
-        str, typer.Argument(metavar="ENDPOINT_ID", help="For example fal-ai/ltx-2-19b/image-to-video.")
-    ],
+    endpoint: EndpointArgument,
     input: Annotated[Path, typer.Option("--input", metavar="FILE.json", help="The request's input; - reads stdin.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the video goes.")],
     url: Annotated[str | None, typer.Option(help="Use this running server instead of an engine of its own.")] = None,
@@ -65,6 +69,22 @@ def client_env(
     from stillmotion.cli.client_env import print_exports
 
     _exit(print_exports, url=url, data=data)
+
+
+@app.command()
+def openapi(endpoint: EndpointArgument, url: DocumentUrl = None) -> None:
+    """Print an endpoint's OpenAPI document."""
+    from stillmotion.cli.documents import print_document
+
+    _exit(print_document, "openapi", endpoint, url=url)
+
+
+@app.command()
+def llms(endpoint: EndpointArgument, url: DocumentUrl = None) -> None:
+    """Print an endpoint's llms.txt, its documentation on one page of Markdown."""
+    from stillmotion.cli.documents import print_document
+
+    _exit(print_document, "llms", endpoint, url=url)
 
 
 @app.command()
