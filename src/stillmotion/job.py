@@ -16,6 +16,9 @@ T = typing.TypeVar("T")
 
 Family = Literal["ltx-2", "ltx-2.3"]
 
+Schedule = Literal["ltx2", "linear_quadratic", "beta", "distilled"]
+"""How noise levels are spread over the steps. ``distilled`` is the table of the 8-step models; fewer steps: its end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -37,18 +40,26 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """Weights of the guidance terms of one modality; ``cfg=1`` means none."""
+    """Weights of the guidance terms of one modality; the defaults mean none. docs/engine.md has the formula."""
 
     cfg: float = 1.0
+    """Classifier-free guidance, away from the negative prompt; 1 is none."""
+    stg: float = 0.0
+    """Spatio-temporal guidance, away from a pass with one self-attention switched off; 0 is none."""
+    modality: float = 1.0
+    """Away from a pass in which video and audio do not see each other; 1 is none, below 1 is towards it."""
+    rescale: float = 0.0
+    """How far the spread of the guided estimate is brought back to the unguided one's: 0 not at all, 1 fully."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyframe:
-    """An image shown at ``frame`` (0 is the first), with ``strength`` from 0 (not at all) to 1 (exactly)."""
+    """An image shown at ``frame``, with ``strength`` from 0 (not at all) to 1 (exactly)."""
 
     image: str
     """Name of the request field the image came from; ``Work.images`` maps it to a file."""
     frame: int
+    """Of the ``Job.num_frames`` delivered ones: 0 is the first, ``num_frames - 1`` the last."""
     strength: float = 1.0
 
 
@@ -62,9 +73,13 @@ class Stage:
     fps: float
     """Frames per second of the computed frames; below ``Job.fps`` when a model's limits cap ``num_frames``."""
     steps: int
-    schedule: Literal["ltx2"] = "ltx2"
+    schedule: Schedule = "ltx2"
     video: Guidance = Guidance()
     audio: Guidance = Guidance()
+    gradient_gamma: float = 0.0
+    """Weight of gradient estimation; 0 is off, and 1 is the plain step as well."""
+    restart: bool = False
+    """Whether every step puts a little fresh noise in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,18 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return None if TORCH else _NeedsTorch.from_parent(parent, path=module_path)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """On layers this small two threads mostly wait for each other: on busy cores they take six times as long."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 FAMILIES: tuple[Family, ...] = ("ltx-2", "ltx-2.3")
+
+
+STAGE = ("steps", "schedule", "gradient_gamma", "restart")
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +106,7 @@ def make_job() -> Callable[..., Job]:
     """A job of 64x64, 9 frames, 2 steps with guidance and a start image; any field of Job or Stage can be given."""
 
     def make(**fields: Any) -> Job:
-        stage = {name: fields.pop(name) for name in list(fields) if name in ("steps", "video", "audio_guidance")}
+        stage = {name: fields.pop(name) for name in list(fields) if name in (*STAGE, "video", "audio_guidance")}
         guidance = {"video": stage.get("video", Guidance(cfg=3)), "audio": stage.get("audio_guidance", Guidance(cfg=7))}
         values: dict[str, Any] = {
             "model": "tiny",
@@ -110,7 +121,8 @@ def make_job() -> Callable[..., Job]:
             "keyframes": (Keyframe(image="image_url", frame=0),),
         } | fields
         size = {name: values[name] for name in ("width", "height", "num_frames", "fps")}
-        values.setdefault("stages", (Stage(**size, steps=stage.get("steps", 2), **guidance),))
+        how = {"steps": 2} | {name: value for name, value in stage.items() if name in STAGE}
+        values.setdefault("stages", (Stage(**size, **how, **guidance),))
         return Job(**values)
 
     return make

@@ -18,8 +18,12 @@ MakeJob = Callable[..., Job]
 Picture = npt.NDArray[np.uint8]
 
 
+START, END = Keyframe(image="image_url", frame=0), Keyframe(image="end_image_url", frame=8)
+
+
 def generate(engine: Engine, job: Job, picture: Picture) -> Generation:
-    return engine.generate(job, {"image_url": picture}, on_progress=lambda progress: None, should_stop=lambda: False)
+    images = {"image_url": picture, "end_image_url": np.ascontiguousarray(picture[::-1, ::-1])}
+    return engine.generate(job, images, on_progress=lambda progress: None, should_stop=lambda: False)
 
 
 def frames_of(generation: Generation) -> Picture:
@@ -74,18 +78,93 @@ def test_the_same_job_gives_the_same_bytes_and_leaves_the_global_random_state(
         {"keyframes": ()},
         {"keyframes": (Keyframe(image="image_url", frame=0, strength=0.5),)},
         {"steps": 3},
+        {"schedule": "linear_quadratic"},
+        {"schedule": "beta"},
+        {"schedule": "distilled", "steps": 8},
+        {"gradient_gamma": 2.0, "steps": 3},
+        {"restart": True},
+        {"video": Guidance(cfg=3, stg=1)},
+        {"video": Guidance(cfg=3, modality=3)},
+        {"video": Guidance(cfg=3, rescale=0.7)},
+        {"audio_guidance": Guidance(cfg=7, stg=1)},
+        {"audio_guidance": Guidance(cfg=7, modality=3)},
+        {"audio_guidance": Guidance(cfg=7, rescale=0.7)},
+        {"keyframes": (START, END)},
+        {"keyframes": (END,)},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=str,
 )
 def test_every_field_of_the_job_counts(
     engines: Mapping[Family, Engine], make_job: MakeJob, picture: Picture, change: dict[str, object]
 ) -> None:
     engine = engines["ltx-2.3"]
-    plain, changed = generate(engine, make_job(), picture), generate(engine, make_job(**change), picture)
+    base = {"steps": change["steps"]} if len(change) > 1 else {}  # where a change shows in more steps only
+    plain, changed = generate(engine, make_job(**base), picture), generate(engine, make_job(**change), picture)
     assert not np.array_equal(frames_of(plain), frames_of(changed))
     assert plain.audio is not None
     assert changed.audio is not None
     assert not np.array_equal(plain.audio, changed.audio)
+
+
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"gradient_gamma": 1.0},
+        {"video": Guidance(cfg=3, stg=0, modality=1, rescale=0)},
+        {"keyframes": (START, dataclasses.replace(END, strength=0.0))},
+    ],
+    ids=str,
+)
+def test_neutral_values_change_no_byte(
+    engine: Engine, make_job: MakeJob, picture: Picture, neutral: dict[str, object]
+) -> None:
+    plain, same = (generate(engine, make_job(**fields, steps=3), picture) for fields in ({}, neutral))
+    assert np.array_equal(frames_of(plain), frames_of(same))
+    assert plain.audio is not None
+    assert same.audio is not None
+    assert np.array_equal(plain.audio, same.audio)
+
+
+def test_a_keyframe_of_no_strength_is_no_keyframe(engine: Engine, make_job: MakeJob, picture: Picture) -> None:
+    without = generate(engine, make_job(keyframes=()), picture)
+    none = tuple(dataclasses.replace(keyframe, strength=0.0) for keyframe in (START, END))
+    assert np.array_equal(frames_of(without), frames_of(generate(engine, make_job(keyframes=none), picture)))
+
+
+def test_the_place_of_an_end_image_is_that_of_the_delivered_frame(
+    engines: Mapping[Family, Engine], make_job: MakeJob, picture: Picture
+) -> None:
+    """Of 17 frames at 48 a second the network computes 9 at 24 here: the last of either is at the same time."""
+    engine = engines["ltx-2.3"]
+    stage = Stage(width=64, height=64, num_frames=9, fps=24.0, steps=2)
+    frames = [
+        frames_of(generate(engine, make_job(num_frames=count, fps=fps, stages=(stage,), keyframes=(last,)), picture))
+        for count, fps, last in (
+            (17, 48.0, dataclasses.replace(END, frame=16)),
+            (9, 24.0, END),
+            (9, 24.0, dataclasses.replace(END, frame=7)),
+        )
+    ]
+    assert np.array_equal(frames[0][::2], frames[1])
+    assert not np.array_equal(frames[1], frames[2])
+
+
+def test_every_parameter_together(engine: Engine, make_job: MakeJob, picture: Picture) -> None:
+    job = make_job(
+        keyframes=(dataclasses.replace(START, strength=0.7), dataclasses.replace(END, strength=0.6)),
+        video=Guidance(cfg=3, stg=1, modality=3, rescale=0.85),
+        audio_guidance=Guidance(cfg=7, stg=0, modality=3, rescale=0.7),
+        schedule="beta",
+        gradient_gamma=2.0,
+        restart=True,
+        steps=4,
+    )
+    first, second = generate(engine, job, picture), generate(engine, job, picture)
+    frames = frames_of(first)
+    assert np.array_equal(frames, frames_of(second))
+    assert frames[:, :64].std() > 5
+    assert first.audio is not None
+    assert np.isfinite(first.audio).all()
 
 
 def test_the_negative_prompt_is_not_read_without_guidance(engine: Engine, make_job: MakeJob, picture: Picture) -> None:
@@ -188,8 +267,13 @@ STAGE = Stage(width=64, height=64, num_frames=9, fps=24.0, steps=2)
         ({"stages": (dataclasses.replace(STAGE, width=72),)}, "72x64 is not on the grid"),
         ({"stages": (dataclasses.replace(STAGE, num_frames=10),)}, "10 frames"),
         ({"width": 63, "stages": (STAGE,)}, "even size"),
-        ({"keyframes": (Keyframe(image="image_url", frame=8),)}, "at frame 0"),
+        ({"keyframes": (Keyframe(image="image_url", frame=9),)}, "no frame 9 in a video of 9"),
+        ({"keyframes": (Keyframe(image="image_url", frame=-1),)}, "no frame -1"),
         ({"keyframes": (Keyframe(image="image_url", frame=0),) * 2}, "one image"),
+        ({"keyframes": (dataclasses.replace(START, strength=1.5),)}, "from 0 to 1, not 1.5"),
+        ({"stages": (dataclasses.replace(STAGE, steps=1),)}, "the ltx2 schedule needs at least 2 steps, not 1"),
+        ({"schedule": "distilled", "steps": 9}, "the distilled schedule has 8 steps, not 9"),
+        ({"schedule": "distilled", "steps": 3}, "cannot begin one from noise"),
     ],
 )
 def test_what_it_cannot_do_is_refused(

@@ -3,135 +3,39 @@
 Every feature is first shown to matter: a comparison that does not move when the feature is left out proves nothing.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.pipelines.ltx2 import LTX2ConditionPipeline, LTX2VideoCondition
+from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2 import LTX2VideoCondition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import AUDIO, FAULTS, FRAMES, GRID, STEPS, VIDEO, Case, Fault, Latents, difference, ours, pipeline, theirs
 from PIL import Image
-from torch import Tensor
 
-from stillmotion.engine import conditioning, schedule, text
+from stillmotion.engine import conditioning, schedule
 from stillmotion.engine.components import Components
-from stillmotion.engine.denoise import Denoiser, Grid, Mode
-from stillmotion.engine.sampler import State, sample
 from stillmotion.job import Family, Guidance
 
-WIDTH, HEIGHT, FRAMES, FPS, STEPS, SEED = 96, 64, 17, 24.0, 3, 7
-PROMPT, NEGATIVE = "a robot dancing in the rain", "blurry, distorted"
-GRID = Grid(frames=3, rows=2, columns=3, audio_frames=round(FRAMES / FPS * 25), fps=FPS)
-VIDEO, AUDIO = Guidance(cfg=3), Guidance(cfg=7)
-
-Latents = tuple[Tensor, Tensor]
-
-
-def pipeline(components: Components) -> Any:
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        use_dynamic_shifting=True,
-        base_shift=0.95,
-        max_shift=2.05,
-        base_image_seq_len=1024,
-        max_image_seq_len=4096,
-        shift_terminal=0.1,
-    )
-    names = ("transformer", "vae", "audio_vae", "vocoder", "connectors", "text_encoder", "tokenizer")
-    pipe = LTX2ConditionPipeline(scheduler=scheduler, **{name: getattr(components, name) for name in names})
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def theirs(components: Components, picture: npt.NDArray[np.uint8], **overrides: Any) -> Latents:
-    video, audio = pipeline(components)(
-        conditions=[LTX2VideoCondition(frames=Image.fromarray(picture), index=0, strength=1.0, crf=0)],
-        prompt=PROMPT,
-        negative_prompt=NEGATIVE,
-        width=WIDTH,
-        height=HEIGHT,
-        num_frames=FRAMES,
-        frame_rate=FPS,
-        num_inference_steps=STEPS,
-        # Every scale is given: the defaults are those of another model, and an audio scale of 0 means the video's.
-        guidance_scale=VIDEO.cfg,
-        audio_guidance_scale=AUDIO.cfg,
-        stg_scale=0.0,
-        audio_stg_scale=0.0,
-        modality_scale=1.0,
-        audio_modality_scale=1.0,
-        guidance_rescale=0.0,
-        audio_guidance_rescale=0.0,
-        max_sequence_length=256,
-        generator=torch.Generator().manual_seed(SEED),
-        output_type="latent",
-        return_dict=False,
-        **overrides,
-    )
-    return video, audio
-
-
-@torch.no_grad()
-def ours(
-    components: Components,
-    picture: npt.NDArray[np.uint8] | None,
-    *,
-    video: Guidance = VIDEO,
-    audio: Guidance = AUDIO,
-    sigmas: Sequence[float] | None = None,
-    mode: Mode = "sequential",
-) -> Latents:
-    def embed(prompt: str) -> text.Embedding:
-        return text.encode(
-            prompt,
-            tokenizer=components.tokenizer,
-            text_encoder=components.text_encoder,
-            connectors=components.connectors,
-            max_sequence_length=256,
-        )
-
-    config, vae, audio_vae = components.transformer.config, components.vae, components.audio_vae
-    if picture is None:
-        held = conditioning.free(GRID.tokens, config.in_channels, torch.device("cpu"))
-    else:
-        image = conditioning.encode(vae, conditioning.fit(picture, WIDTH, HEIGHT))
-        held = conditioning.start_image(image, 1.0, GRID.tokens)
-    # Their one generator draws the video's noise, then the sound's.
-    generator = torch.Generator().manual_seed(SEED)
-    noise = State(
-        torch.randn(1, GRID.tokens, config.in_channels, generator=generator),
-        torch.randn(1, GRID.audio_frames, config.audio_in_channels, generator=generator),
-    )
-    denoiser = Denoiser(
-        components.transformer, GRID, held.mask, embed(PROMPT), embed(NEGATIVE), video=video, audio=audio, mode=mode
-    )
-    sigmas = sigmas or schedule.ltx2(STEPS, tokens=GRID.tokens)
-    clean = sample(denoiser, noise, sigmas, held, on_step=lambda step: None, should_stop=lambda: False)
-    latents = conditioning.unpack(clean.video, GRID.frames, GRID.rows, GRID.columns)
-    latents = latents * conditioning.channelwise(vae.latents_std, latents)
-    latents = latents + conditioning.channelwise(vae.latents_mean, latents)
-    sound = clean.audio * audio_vae.latents_std + audio_vae.latents_mean
-    return latents, sound.unflatten(2, (-1, 16)).transpose(1, 2)
-
-
-def difference(left: Latents, right: Latents) -> list[float]:
-    """Largest relative difference of each modality."""
-    return [float((a - b).abs().max() / b.abs().max()) for a, b in zip(left, right, strict=True)]
+FULL = Case()
 
 
 @dataclass(frozen=True)
 class Reference:
     components: Components
+    picture: npt.NDArray[np.uint8]
     latents: Latents
 
 
 @pytest.fixture(scope="module")
 def references(loaded: Mapping[Family, Components], picture: npt.NDArray[np.uint8]) -> Mapping[Family, Reference]:
-    return {family: Reference(components, theirs(components, picture)) for family, components in loaded.items()}
+    return {
+        family: Reference(components, picture, ours(components, picture, FULL)) for family, components in loaded.items()
+    }
 
 
 @pytest.fixture
@@ -139,38 +43,128 @@ def reference(references: Mapping[Family, Reference], family: Family) -> Referen
     return references[family]
 
 
-def test_without_guidance_it_is_another_result(reference: Reference, picture: npt.NDArray[np.uint8]) -> None:
-    without_video = ours(reference.components, picture, video=Guidance(cfg=1))
-    without_audio = ours(reference.components, picture, audio=Guidance(cfg=1))
-    assert difference(without_video, reference.latents)[0] > 1e-2
-    assert difference(without_audio, reference.latents)[1] > 1e-2
+@pytest.mark.parametrize(
+    "without",
+    [
+        replace(FULL, video=replace(VIDEO, cfg=1)),
+        replace(FULL, video=replace(VIDEO, stg=0)),
+        replace(FULL, video=replace(VIDEO, modality=1)),
+        replace(FULL, video=replace(VIDEO, rescale=0)),
+        replace(FULL, audio=replace(AUDIO, cfg=1)),
+        replace(FULL, audio=replace(AUDIO, stg=6)),
+        replace(FULL, audio=replace(AUDIO, modality=1)),
+        replace(FULL, audio=replace(AUDIO, rescale=0)),
+        replace(FULL, start=1.0),
+        replace(FULL, start=None),
+        replace(FULL, end=1.0),
+        replace(FULL, end=None),
+        replace(FULL, sigmas=tuple(schedule.beta(STEPS))),
+        replace(FULL, stg_block=2),
+    ],
+    ids=[
+        *("video cfg", "video stg", "video modality", "video rescale"),
+        *("audio cfg", "audio stg", "audio modality", "audio rescale"),
+        *("start strength", "start", "end strength", "end", "schedule", "stg block"),
+    ],
+)
+def test_each_feature_moves_the_result(reference: Reference, without: Case) -> None:
+    other = ours(reference.components, reference.picture, without)
+    moved = difference(other, reference.latents)
+    guided = 1 if without.audio != AUDIO else 0
+    assert moved[guided] > 1e-2
 
 
-def test_without_the_image_it_is_another_result(reference: Reference) -> None:
-    assert min(difference(ours(reference.components, None), reference.latents)) > 1e-2
+@pytest.mark.parametrize(
+    "case",
+    [
+        FULL,
+        Case(video=Guidance(), audio=Guidance(), start=None, end=None),
+        Case(video=Guidance(cfg=3), audio=Guidance(), start=1.0, end=None),
+        Case(video=Guidance(), audio=Guidance(cfg=7), start=None, end=1.0),
+        Case(video=Guidance(stg=1), audio=Guidance(stg=2), start=None, end=None, stg_block=0),
+        Case(video=Guidance(stg=1), audio=Guidance(), start=0.3, end=0.6, stg_block=2),
+        Case(video=Guidance(modality=0.5), audio=Guidance(), start=1.0, end=None),
+        Case(video=Guidance(cfg=2, rescale=1), audio=Guidance(modality=3, rescale=0.5), start=1.0, end=1.0),
+        replace(FULL, sigmas=tuple(schedule.linear_quadratic(STEPS))),
+        replace(FULL, sigmas=tuple(schedule.beta(STEPS))),
+    ],
+    ids=lambda case: f"{case.video} {case.audio} {case.start} {case.end}",
+)
+def test_equal_to_diffusers(reference: Reference, case: Case) -> None:
+    expected = theirs(reference.components, reference.picture, case)
+    for mode in ("sequential", "batched"):
+        own = ours(reference.components, reference.picture, case, mode=mode)
+        assert max(difference(own, expected)) <= 1e-5, mode
 
 
-def test_with_another_schedule_it_is_another_result(reference: Reference, picture: npt.NDArray[np.uint8]) -> None:
-    other = ours(reference.components, picture, sigmas=schedule.ltx2(STEPS, tokens=4096))
-    assert min(difference(other, reference.latents)) > 1e-2
+@pytest.mark.parametrize(
+    ("fault", "case"),
+    [
+        ("zero", FULL),
+        ("threshold", Case(video=Guidance(modality=0), audio=Guidance(), start=1.0, end=None)),
+        ("level", FULL),
+        # The rescaling's deviations see held tokens too, so that even full strength is affected.
+        ("level", replace(FULL, start=1.0, end=1.0)),
+        ("position", FULL),
+        ("streams", FULL),
+    ],
+)
+def test_each_of_diffusers_faults_is_avoided(reference: Reference, fault: Fault, case: Case) -> None:
+    assert fault in FAULTS
+    faulty = theirs(reference.components, reference.picture, case, faults=[fault])
+    own = ours(reference.components, reference.picture, case)
+    assert max(difference(faulty, own)) > 1e-3
+    assert max(difference(theirs(reference.components, reference.picture, case), own)) <= 1e-5
 
 
-def test_with_the_other_gate_timestep_it_is_another_result(
-    reference: Reference, picture: npt.NDArray[np.uint8]
-) -> None:
-    other = theirs(reference.components, picture, use_cross_timestep=False)
+def test_without_images_and_fractions_diffusers_needs_no_correction_but_the_zeros(reference: Reference) -> None:
+    both = Case(video=VIDEO, audio=replace(AUDIO, stg=6), start=None, end=None)
+    stock = theirs(reference.components, reference.picture, both, faults=FAULTS)
+    assert max(difference(ours(reference.components, reference.picture, both), stock)) <= 1e-5
+
+
+def test_diffusers_schedule_counts_the_keyframes_tokens(reference: Reference) -> None:
+    """Its shift follows the number of tokens, appended ones included; ours is that of 4096 tokens at every size."""
+    stock = theirs(reference.components, reference.picture, FULL, stock_schedule=True)
+    appended = GRID.rows * GRID.columns
+    for tokens, equal in ((GRID.tokens + appended, True), (GRID.tokens, False), (4096, False)):
+        case = replace(FULL, sigmas=tuple(schedule.ltx2(STEPS, tokens)))
+        apart = max(difference(ours(reference.components, reference.picture, case), stock))
+        assert apart <= 1e-5 if equal else apart > 1e-4
+
+
+def test_with_the_other_gate_timestep_it_is_another_result(reference: Reference) -> None:
+    other = theirs(reference.components, reference.picture, FULL, use_cross_timestep=False)
     assert max(difference(other, reference.latents)) > 1e-2
 
 
-@pytest.mark.parametrize("mode", ["sequential", "batched"])
-def test_equal_to_diffusers(reference: Reference, picture: npt.NDArray[np.uint8], mode: Mode) -> None:
-    assert max(difference(ours(reference.components, picture, mode=mode), reference.latents)) <= 1e-5
-
-
-def test_batched_and_sequential_passes_agree(components: Components, picture: npt.NDArray[np.uint8]) -> None:
-    sequential = ours(components, picture, mode="sequential")
-    batched = ours(components, picture, mode="batched")
-    assert max(difference(batched, sequential)) <= 1e-5
+def test_as_published_ltx_2_does_not_perturb_anything(bundles: Mapping[Family, object]) -> None:
+    """Its configuration leaves perturbed attention out: a pass is paid for that changes nothing, unless overridden."""
+    generator = torch.Generator().manual_seed(0)
+    for overrides, perturbs in (({}, False), ({"perturbed_attn": True}, True)):
+        network = LTX2VideoTransformer3DModel.from_pretrained(f"{bundles['ltx-2']}/transformer", **overrides)
+        states = {
+            "hidden_states": torch.randn(1, GRID.tokens, network.config.in_channels, generator=generator),
+            "audio_hidden_states": torch.randn(1, 18, network.config.audio_in_channels, generator=generator),
+            "encoder_hidden_states": torch.randn(1, 16, network.config.caption_channels, generator=generator),
+            "audio_encoder_hidden_states": torch.randn(1, 16, network.config.caption_channels, generator=generator),
+        }
+        shape = {"num_frames": GRID.frames, "height": GRID.rows, "width": GRID.columns, "audio_num_frames": 18}
+        level = torch.tensor([500.0])
+        with torch.no_grad():
+            plain, perturbed = (
+                network(
+                    **states,
+                    **shape,
+                    timestep=level,
+                    sigma=level,
+                    fps=24.0,
+                    spatio_temporal_guidance_blocks=blocks,
+                    return_dict=False,
+                )[0]
+                for blocks in (None, [2])
+            )
+        assert torch.equal(plain, perturbed) is not perturbs
 
 
 @settings(max_examples=25, deadline=None)
@@ -185,5 +179,7 @@ def test_image_preparation_equals_diffusers(
 ) -> None:
     image = np.random.default_rng(rows * 1000 + columns).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
     condition = LTX2VideoCondition(frames=Image.fromarray(image), index=0, crf=0)
-    expected = pipeline(loaded["ltx-2.3"]).preprocess_conditions([condition], height, width, 9, torch.device("cpu"))
+    expected = pipeline(loaded["ltx-2.3"]).preprocess_conditions(
+        [condition], height, width, FRAMES, torch.device("cpu")
+    )
     assert torch.equal(conditioning.fit(image, width, height), expected[0][0][0, :, 0])

@@ -1,8 +1,8 @@
-"""The start image: from pixels to latent tokens that the video must hold."""
+"""Images that the video must hold: from pixels to latent tokens, and their place among the tokens."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,35 +13,61 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """Which video tokens are free and what the others must show.
+    """Which video tokens are free, what the others must show, and where all of them are.
 
-    ``mask`` (1, tokens, 1) in fp32: 1 where a token is free, ``1 - strength`` where an image is set.
-    ``clean`` (1, tokens, channels) in fp32: the image's latents, 0 where there is none.
+    The tokens are those of the grid, then one frame of them for each keyframe that was appended.
     """
 
     mask: Tensor
+    """(1, tokens, 1) in fp32: 1 where a token is free, ``1 - strength`` where an image is set."""
     clean: Tensor
+    """(1, tokens, channels) in fp32: the images' latents, 0 where there is none."""
+    coords: Tensor
+    """(1, 3, tokens, 2): as ``Grid.video_coords``."""
+
+    def with_start(self, image: Tensor, strength: float) -> Self:
+        """Sets ``image``, the (1, tokens of one frame, channels) latents of ``encode``, as the first latent frame.
+
+        The causal VAE gives the first picture a latent frame of its own, so this shows the image as it is.
+        """
+        mask, clean = self.mask.clone(), self.clean.clone()
+        mask[:, : image.shape[1]] = 1 - strength
+        clean[:, : image.shape[1]] = image
+        return replace(self, mask=mask, clean=clean)
+
+    def with_keyframe(self, image: Tensor, strength: float, frame: float, fps: float) -> Self:
+        """Appends ``image`` as tokens that are there for exactly the pixel frame ``frame`` of ``fps`` per second.
+
+        Later latent frames stand for 8 pictures each, so one picture cannot be set in place; attention carries it
+        over. The tokens are denoised with the others and then dropped.
+        """
+        tokens = image.shape[1]
+        coords = self.coords[:, :, :tokens].clone()
+        coords[:, 0, :, 0], coords[:, 0, :, 1] = frame / fps, (frame + 1) / fps
+        return replace(
+            self,
+            mask=torch.cat((self.mask, torch.full_like(self.mask[:, :tokens], 1 - strength)), dim=1),
+            clean=torch.cat((self.clean, image), dim=1),
+            coords=torch.cat((self.coords, coords), dim=2),
+        )
 
     def start(self, noise: Tensor) -> Tensor:
         """The state at noise level 1: noise where free, the image where held."""
         return noise * self.mask + self.clean * (1 - self.mask)
 
-    def hold(self, estimate: Tensor) -> Tensor:
-        """A clean estimate pulled back to the image by its strength."""
-        return estimate * self.mask + self.clean * (1 - self.mask)
+    def hold(self, tokens: Tensor) -> Tensor:
+        """Tokens pulled back to the image by its strength."""
+        return tokens * self.mask + self.clean * (1 - self.mask)
 
 
-def free(tokens: int, channels: int, device: torch.device) -> Conditioning:
-    """No image: every token is free."""
-    return Conditioning(torch.ones(1, tokens, 1, device=device), torch.zeros(1, tokens, channels, device=device))
-
-
-def start_image(image: Tensor, strength: float, tokens: int) -> Conditioning:
-    """Sets ``image``, the (1, tokens of one frame, channels) latents of ``encode``, as the first latent frame."""
-    conditioning = free(tokens, image.shape[-1], image.device)
-    conditioning.mask[:, : image.shape[1]] = 1 - strength
-    conditioning.clean[:, : image.shape[1]] = image
-    return conditioning
+def free(coords: Tensor, channels: int) -> Conditioning:
+    """No image: every one of the tokens at ``coords`` is free."""
+    tokens = coords.shape[2]
+    return Conditioning(
+        mask=torch.ones(1, tokens, 1, device=coords.device),
+        clean=torch.zeros(1, tokens, channels, device=coords.device),
+        coords=coords,
+    )
 
 
 def fit(image: npt.NDArray[np.uint8], width: int, height: int) -> Tensor:

@@ -16,13 +16,15 @@ from stillmotion.engine import conditioning, decode, delivery, schedule, text
 from stillmotion.engine.color import to_yuv420
 from stillmotion.engine.components import Components, choose_device, choose_dtype, load_components
 from stillmotion.engine.conditioning import Conditioning
-from stillmotion.engine.denoise import Denoiser, Grid, Mode
-from stillmotion.engine.guidance import needs_negative
+from stillmotion.engine.denoise import Denoiser, Mode
+from stillmotion.engine.grid import Grid
+from stillmotion.engine.guidance import needed
 from stillmotion.engine.manifest import Manifest, load_manifest
 from stillmotion.engine.memory import memory_told
-from stillmotion.engine.sampler import State, gaussian, sample
+from stillmotion.engine.noise import Noise
+from stillmotion.engine.sampler import RESTART_ETA, sample
 from stillmotion.errors import EngineError
-from stillmotion.job import Job, Keyframe, Progress, Stage
+from stillmotion.job import Job, Progress, Stage
 
 Images = Mapping[str, npt.NDArray[np.uint8]]
 """Request field name to an upright RGB picture (rows, columns, 3)."""
@@ -78,11 +80,13 @@ class Engine:
         ``should_stop()`` is true between two steps, OutOfMemory, or EngineError for a job that this engine cannot do.
         """
         stage = self._only_stage(job)
+        sigmas = _sigmas(stage)
+        _check_keyframes(job)
         seconds: dict[str, float] = {}
         parts = _Parts(seconds, _describe(stage), self._components.device)
         with parts.measured("text"):
             positive = self._embed(job.prompt)
-            negative = self._embed(job.negative_prompt) if needs_negative(stage.video, stage.audio) else None
+            negative = self._embed(job.negative_prompt) if "negative" in needed(stage.video, stage.audio) else None
         grid = self._grid(job, stage)
 
         def on_step(step: int) -> None:
@@ -90,23 +94,26 @@ class Engine:
             on_progress(Progress(stage=0, stages=1, step=step, total=stage.steps))
 
         with parts.measured("image"):
-            held = self._conditioning(job.keyframes, images, stage, grid)
+            held = self._conditioning(job, images, stage, grid)
         with parts.measured("denoise"):
             denoiser = Denoiser(
                 self._components.transformer,
                 grid,
-                held.mask,
+                held,
                 positive,
                 negative,
                 video=stage.video,
                 audio=stage.audio,
+                stg_block=self.manifest.stg_block,
                 mode=mode,
             )
             latents = sample(
                 denoiser,
-                self._noise(job.seed, grid),
-                schedule.ltx2(stage.steps),
+                self._noise(job.seed, grid, held),
+                sigmas,
                 held,
+                gamma=stage.gradient_gamma,
+                eta=RESTART_ETA if stage.restart else 0.0,
                 on_step=on_step,
                 should_stop=should_stop,
             )
@@ -156,25 +163,33 @@ class Engine:
             max_sequence_length=self.manifest.max_sequence_length,
         )
 
-    def _conditioning(self, keyframes: tuple[Keyframe, ...], images: Images, stage: Stage, grid: Grid) -> Conditioning:
-        if not keyframes:
-            channels = self._components.transformer.config.in_channels
-            return conditioning.free(grid.tokens, channels, self._components.device)
-        if len(keyframes) > 1 or keyframes[0].frame != 0:
-            raise EngineError("this engine holds one image, at frame 0")
-        pixels = conditioning.fit(images[keyframes[0].image], stage.width, stage.height)
-        image = conditioning.encode(self._components.vae, pixels)
-        return conditioning.start_image(image, keyframes[0].strength, grid.tokens)
+    def _conditioning(self, job: Job, images: Images, stage: Stage, grid: Grid) -> Conditioning:
+        transformer, device = self._components.transformer, self._components.device
+        held = conditioning.free(grid.video_coords(transformer, device), transformer.config.in_channels)
+        at = delivery.positions(job.num_frames, job.fps, stage.num_frames, stage.fps)
+        for keyframe in job.keyframes:
+            if keyframe.strength == 0:  # not even its tokens: the others would see them
+                continue
+            pixels = conditioning.fit(images[keyframe.image], stage.width, stage.height)
+            image = conditioning.encode(self._components.vae, pixels)
+            if keyframe.frame == 0:
+                held = held.with_start(image, keyframe.strength)
+            else:
+                held = held.with_keyframe(image, keyframe.strength, at[keyframe.frame], stage.fps)
+        return held
 
-    def _noise(self, seed: int, grid: Grid) -> State:
-        config, device = self._components.transformer.config, self._components.device
-        return State(
-            gaussian(seed, "video", (1, grid.tokens, config.in_channels), device),
-            gaussian(seed, "audio", (1, grid.audio_frames, config.audio_in_channels), device),
+    def _noise(self, seed: int, grid: Grid, held: Conditioning) -> Noise:
+        config = self._components.transformer.config
+        return Noise(
+            seed=seed,
+            video=(1, grid.tokens, config.in_channels),
+            audio=(1, grid.audio_frames, config.audio_in_channels),
+            keyframes=held.mask.shape[1] - grid.tokens,
+            device=self._components.device,
         )
 
     def _decode_video(self, tokens: Tensor, grid: Grid, job: Job) -> Iterator[npt.NDArray[np.uint8]]:
-        latents = conditioning.unpack(tokens, grid.frames, grid.rows, grid.columns)
+        latents = conditioning.unpack(tokens[:, : grid.tokens], grid.frames, grid.rows, grid.columns)
         computed = (grid.frames - 1) * self._components.vae.temporal_compression_ratio + 1
         chunks = decode.decode_video(self._components.vae, latents)
         for frames in delivery.retime(chunks, delivery.positions(job.num_frames, job.fps, computed, grid.fps)):
@@ -182,6 +197,29 @@ class Engine:
 
     def _decode_audio(self, tokens: Tensor, seconds: float) -> npt.NDArray[np.float32]:
         return decode.decode_audio(self._components.audio_vae, self._components.vocoder, tokens, seconds=seconds)
+
+
+def _sigmas(stage: Stage) -> list[float]:
+    try:
+        sigmas = schedule.levels(stage.schedule, stage.steps)
+    except ValueError as error:
+        raise EngineError(str(error)) from error
+    if sigmas[0] != 1:
+        raise EngineError(
+            f"{stage.steps} steps of the {stage.schedule} schedule refine a video; they cannot begin one from noise"
+        )
+    return sigmas
+
+
+def _check_keyframes(job: Job) -> None:
+    frames = [keyframe.frame for keyframe in job.keyframes]
+    if len(set(frames)) < len(frames):
+        raise EngineError("a frame shows one image, not two")
+    for keyframe in job.keyframes:
+        if not 0 <= keyframe.frame < job.num_frames:
+            raise EngineError(f"there is no frame {keyframe.frame} in a video of {job.num_frames}")
+        if not 0 <= keyframe.strength <= 1:
+            raise EngineError(f"an image's strength is from 0 to 1, not {keyframe.strength}")
 
 
 def _describe(stage: Stage) -> str:

@@ -1,15 +1,16 @@
 """The denoising loop: a state of video and sound stepped along a noise schedule."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
-import torch
 from torch import Tensor
 
 from stillmotion.engine.conditioning import Conditioning
+
+RESTART_ETA = 0.25
+"""What ``Stage.restart`` means in numbers: "a small amount of noise" is the least that published LTX-2 workflows use
+(0.25; others 0.5 and 1). At noise level 0.6 it replaces 0.26 of the 0.6."""
 
 
 class Stopped(Exception):
@@ -27,24 +28,41 @@ class State:
 Denoise = Callable[[State, float], State]
 """From noisy latents and their noise level to the clean estimate of both modalities."""
 
+Noise = Callable[[int], State]
+"""Standard normal noise: for 0 what the run starts from, for step n (from 1) what ``eta`` puts in after it."""
+
 
 def sample(
     denoise: Denoise,
-    noise: State,
+    noise: Noise,
     sigmas: Sequence[float],
     conditioning: Conditioning,
     *,
+    gamma: float = 0.0,
+    eta: float = 0.0,
     on_step: Callable[[int], None],
     should_stop: Callable[[], bool],
 ) -> State:
-    """Clean latents. ``sigmas`` run from 1 down to 0; ``on_step`` gets the steps done so far. Raises ``Stopped``."""
-    state = State(conditioning.start(noise.video), noise.audio)
+    """Clean latents. ``sigmas`` fall from 1 to 0; ``on_step`` gets the steps done so far. Raises ``Stopped``.
+
+    ``gamma``: weight of gradient estimation, see ``_Gradient``; 0 is off. ``eta``: share of each step's noise that is
+    fresh, see ``ancestral``; 0 is none. With both, the step starts from the estimate that ``gamma`` gave.
+    """
+    gradient = _Gradient(gamma)
+    start = noise(0)
+    state = State(conditioning.start(start.video), start.audio)
     for step, (sigma, next_sigma) in enumerate(pairwise(sigmas), start=1):
         if should_stop():
             raise Stopped
         clean = denoise(state, sigma)
         clean = State(conditioning.hold(clean.video), clean.audio)
-        state = euler(state, clean, sigma, next_sigma)
+        if next_sigma > 0:  # the last step is the estimate itself
+            clean = gradient.corrected(state, clean, sigma)
+        if next_sigma > 0 and eta:
+            state = ancestral(state, clean, sigma, next_sigma, eta, noise(step))
+            state = State(conditioning.hold(state.video), state.audio)
+        else:
+            state = euler(state, clean, sigma, next_sigma)
         on_step(step)
     return state
 
@@ -62,12 +80,58 @@ def euler(state: State, clean: State, sigma: float, next_sigma: float) -> State:
     )
 
 
-def gaussian(seed: int, purpose: Literal["video", "audio"], shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Standard normal noise in fp32.
+def ancestral(state: State, clean: State, sigma: float, next_sigma: float, eta: float, noise: State) -> State:
+    """An Euler step further down than ``next_sigma``, and fresh noise back up to it.
 
-    Each purpose has a stream of its own, so that a change to one (another size, an image) leaves the other's noise
-    alone. The stream is drawn on the CPU: the same seed gives the same noise on every device.
+    ``down = sigma' (1 + (sigma'/sigma - 1) eta)``, ``y`` the Euler step to it, then ``x' = r y + c noise`` with
+    ``r = (1 - sigma')/(1 - down)`` and ``c^2 = sigma'^2 - (r down)^2``: signal ``1 - sigma'`` and noise ``sigma'``
+    again, as the flow asks. Needs ``0 < next_sigma < sigma <= 1``. ``eta=0`` is ``euler``.
     """
-    digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.randn(shape, generator=generator, dtype=torch.float32).to(device)
+    amount = renewal(sigma, next_sigma, eta)
+    down = euler(state, clean, sigma, amount.down)
+    return State(
+        amount.keep * down.video + amount.fresh * noise.video,
+        amount.keep * down.audio + amount.fresh * noise.audio,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Scalars of one ancestral step: the level stepped down to, and the weights of what is kept and of fresh noise."""
+
+    down: float
+    keep: float
+    fresh: float
+
+
+def renewal(sigma: float, next_sigma: float, eta: float) -> Renewal:
+    """See ``ancestral``."""
+    down = next_sigma * (1 + (next_sigma / sigma - 1) * eta)
+    keep = (1 - next_sigma) / (1 - down)
+    # Rounding may bring the difference of equal squares just below 0.
+    return Renewal(down, keep, max(0.0, next_sigma**2 - (keep * down) ** 2) ** 0.5)
+
+
+class _Gradient:
+    """Gradient estimation (Permenter and Yuan 2023): the velocity is corrected by its change since the last step.
+
+    With ``v = (x - x0)/sigma`` the step follows ``gamma (v - v') + v'``, ``v'`` being the uncorrected velocity of the
+    step before; as a clean estimate that is ``x0 - sigma (gamma - 1)(v - v')``, in which ``gamma=1`` changes nothing.
+    """
+
+    def __init__(self, gamma: float) -> None:
+        self._gamma = gamma
+        self._last: State | None = None
+
+    def corrected(self, state: State, clean: State, sigma: float) -> State:
+        if self._gamma in (0, 1):
+            return clean
+        velocity = State((state.video - clean.video) / sigma, (state.audio - clean.audio) / sigma)
+        last, self._last = self._last, velocity
+        if last is None:
+            return clean
+        factor = sigma * (self._gamma - 1)
+        return State(
+            clean.video - factor * (velocity.video - last.video),
+            clean.audio - factor * (velocity.audio - last.audio),
+        )
