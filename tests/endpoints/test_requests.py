@@ -7,7 +7,7 @@ from stillmotion.endpoints import ltx_2, ltx_2_3, ltx_2_3_22b_lora, ltx_2_3_qual
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.catalogue import CATALOGUE
 from stillmotion.errors import ValidationError
-from stillmotion.job import Media, Model
+from stillmotion.job import Guidance, Keyframe, Media, Model
 
 REQUIRED = {"prompt": "a cat", "image_url": "data:,"}
 MODEL = Model(name="m", family="ltx-2")
@@ -43,28 +43,16 @@ def test_what_is_not_yet_honoured_is_known():
     # An endpoint is finished when its list is empty.
     assert {module.ENDPOINT.id: dict(module.NOT_YET_HONOURED) for module in MODULES} == {
         "fal-ai/ltx-2/image-to-video": {},
-        "fal-ai/ltx-2.3/image-to-video": {"end_image_url": None},
+        "fal-ai/ltx-2.3/image-to-video": {},
         "fal-ai/ltx-2-19b/image-to-video": {
-            "end_image_url": None,
             "use_multiscale": False,
             "acceleration": "none",
             "camera_lora": "none",
             "enable_prompt_expansion": False,
             "enable_safety_checker": False,
-            "interpolation_direction": "forward",
         },
         "fal-ai/ltx-2.3-22b/image-to-video/lora": {
-            "end_image_url": None,
             "use_multiscale": False,
-            "video_stg_scale": 0,
-            "video_rescaling_scale": 0,
-            "video_modality_scale": 1,
-            "audio_stg_scale": 0,
-            "audio_rescaling_scale": 0,
-            "audio_modality_scale": 1,
-            "gradient_estimation_gamma": 0,
-            "use_restart_sampling": False,
-            "scheduler": "ltx2",
             "acceleration": "none",
             "camera_lora": "none",
             "enable_prompt_expansion": False,
@@ -72,7 +60,6 @@ def test_what_is_not_yet_honoured_is_known():
             "loras": [],
             "distill_lora_first_pass_scale": 0,
             "distill_lora_second_pass_scale": 0,
-            "interpolation_direction": "forward",
         },
         "fal-ai/ltx-2.3-quality/image-to-video": {"enable_prompt_expansion": False, "enable_safety_checker": False},
     }
@@ -82,7 +69,7 @@ def test_what_is_not_yet_honoured_is_known():
 def test_fields_not_yet_honoured_are_named_in_one_line(module):
     neutral = dict(module.NOT_YET_HONOURED)
     assert not [note for note in plan(module.ENDPOINT, **neutral).notes if "honoured" in note]
-    other = {"end_image_url": "data:,", "camera_lora": "static", "loras": [{"path": "owner/repo"}]}
+    other = {"camera_lora": "static", "loras": [{"path": "owner/repo"}]}
     for name in neutral:
         field = next(f for source in SOURCES for f in source.document.input if f.name == name)
         value = other.get(name, not neutral[name] if field.type == "boolean" else None)
@@ -188,7 +175,7 @@ def test_each_model_computes_what_its_recipe_says():
         "fal-ai/ltx-2/image-to-video": (40, 3.0, 7.0, "ltx2"),
         "fal-ai/ltx-2.3/image-to-video": (30, 3.0, 7.0, "ltx2"),
         "fal-ai/ltx-2-19b/image-to-video": (40, 3.0, 3.0, "ltx2"),
-        "fal-ai/ltx-2.3-22b/image-to-video/lora": (15, 3.0, 7.0, "ltx2"),
+        "fal-ai/ltx-2.3-22b/image-to-video/lora": (15, 3.0, 7.0, "beta"),
         "fal-ai/ltx-2.3-quality/image-to-video": (15, 1.0, 1.0, "ltx2"),
     }
     strengths = [plan(module.ENDPOINT).job.keyframes[0].strength for module in MODULES]
@@ -196,6 +183,35 @@ def test_each_model_computes_what_its_recipe_says():
     assert plan(ltx_2.ENDPOINT).job.negative_prompt == plan(ltx_2_19b.ENDPOINT).job.negative_prompt
     assert plan(ltx_2_3.ENDPOINT).job.negative_prompt == plan(ltx_2_3_22b_lora.ENDPOINT).job.negative_prompt
     assert [module.ENDPOINT.model_family for module in MODULES] == ["ltx-2", "ltx-2.3", "ltx-2", "ltx-2.3", "ltx-2.3"]
+
+
+def test_every_sampler_parameter_reaches_its_place():
+    scales = {"cfg": 2, "stg": 0.5, "rescaling": 0.25, "modality": 4}
+    fields = {f"video_{name}_scale": value for name, value in scales.items()}
+    fields |= {f"audio_{name}_scale": value / 2 for name, value in scales.items()}
+    fields |= {"scheduler": "linear_quadratic", "gradient_estimation_gamma": 2, "use_restart_sampling": False}
+    (stage,) = plan(ltx_2_3_22b_lora.ENDPOINT, **fields).job.stages
+    assert stage.video == Guidance(cfg=2, stg=0.5, rescale=0.25, modality=4)
+    assert stage.audio == Guidance(cfg=1, stg=0.25, rescale=0.125, modality=2)
+    assert (stage.schedule, stage.gradient_gamma, stage.restart) == ("linear_quadratic", 2, False)
+
+
+@pytest.mark.parametrize("endpoint", [ltx_2_19b.ENDPOINT, ltx_2_3_22b_lora.ENDPOINT], ids=lambda endpoint: endpoint.id)
+@pytest.mark.parametrize(("direction", "start", "end"), [("forward", 0, 16), ("backward", 16, 0)])
+def test_the_direction_swaps_the_images_and_a_strength_stays_with_its_own(endpoint, direction, start, end):
+    fields = {"num_frames": 17, "interpolation_direction": direction, "image_strength": 0.9}
+    alone = Keyframe(image="image_url", frame=start, strength=0.9)
+    assert plan(endpoint, **fields).job.keyframes == (alone,)
+    both = plan(endpoint, **fields, end_image_url="data:,", end_image_strength=0.4).job.keyframes
+    assert both == (alone, Keyframe(image="end_image_url", frame=end, strength=0.4))
+
+
+def test_the_pro_endpoint_ends_on_its_end_image():
+    job = plan(ltx_2_3.ENDPOINT, end_image_url="data:,").job
+    assert [(keyframe.image, keyframe.frame) for keyframe in job.keyframes] == [
+        ("image_url", 0),
+        ("end_image_url", 149),
+    ]
 
 
 @every_sized

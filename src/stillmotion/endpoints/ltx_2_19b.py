@@ -139,13 +139,11 @@ class Output(BaseModel):
 
 # Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
 NOT_YET_HONOURED: dict[str, object] = {
-    "end_image_url": None,
     "use_multiscale": False,
     "acceleration": "none",
     "camera_lora": "none",
     "enable_prompt_expansion": False,
     "enable_safety_checker": False,
-    "interpolation_direction": "forward",
 }
 
 
@@ -172,7 +170,13 @@ def plan(request: Input, sizes: Mapping[str, tuple[int, int]], seed: int, model:
         fps=request.fps,
         seed=seed,
         audio=request.generate_audio and container != "gif",
-        strength=request.image_strength,
+        keyframes=planning.keyframes(
+            request.num_frames,
+            strength=request.image_strength,
+            end=request.end_image_url is not None,
+            end_strength=request.end_image_strength,
+            backward=request.interpolation_direction == "backward",
+        ),
         steps=request.num_inference_steps,
         video_guidance=guidance,
         audio_guidance=guidance,
@@ -189,7 +193,7 @@ ENDPOINT = Endpoint(
     model_family="ltx-2",
     input=Input,
     output=Output,
-    image_fields=("image_url",),
+    image_fields=("image_url", "end_image_url"),
     aliases={"image_size": "video_size"},
     check=check,
     plan=plan,

@@ -59,7 +59,7 @@ class Output(BaseModel):
 
 
 # Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
-NOT_YET_HONOURED: dict[str, object] = {"end_image_url": None}
+NOT_YET_HONOURED: dict[str, object] = {}
 
 RECIPE = pro.Recipe(steps=30, negative_prompt=NEGATIVE_PROMPT)
 
@@ -73,7 +73,7 @@ ENDPOINT = Endpoint(
     model_family="ltx-2.3",
     input=Input,
     output=Output,
-    image_fields=("image_url",),
+    image_fields=("image_url", "end_image_url"),
     check=pro.check,
     plan=pro.planner(RECIPE, NOT_YET_HONOURED),
     respond=video_output,

@@ -220,17 +220,7 @@ class Output(BaseModel):
 
 # Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
 NOT_YET_HONOURED: dict[str, object] = {
-    "end_image_url": None,
     "use_multiscale": False,
-    "video_stg_scale": 0,
-    "video_rescaling_scale": 0,
-    "video_modality_scale": 1,
-    "audio_stg_scale": 0,
-    "audio_rescaling_scale": 0,
-    "audio_modality_scale": 1,
-    "gradient_estimation_gamma": 0,
-    "use_restart_sampling": False,
-    "scheduler": "ltx2",
     "acceleration": "none",
     "camera_lora": "none",
     "enable_prompt_expansion": False,
@@ -238,7 +228,6 @@ NOT_YET_HONOURED: dict[str, object] = {
     "loras": [],
     "distill_lora_first_pass_scale": 0,
     "distill_lora_second_pass_scale": 0,
-    "interpolation_direction": "forward",
 }
 
 
@@ -264,10 +253,29 @@ def plan(request: Input, sizes: Mapping[str, tuple[int, int]], seed: int, model:
         fps=request.fps,
         seed=seed,
         audio=request.generate_audio and container != "gif",
-        strength=request.image_strength,
+        keyframes=planning.keyframes(
+            request.num_frames,
+            strength=request.image_strength,
+            end=request.end_image_url is not None,
+            end_strength=request.end_image_strength,
+            backward=request.interpolation_direction == "backward",
+        ),
         steps=request.num_inference_steps,
-        video_guidance=Guidance(cfg=request.video_cfg_scale),
-        audio_guidance=Guidance(cfg=request.audio_cfg_scale),
+        video_guidance=Guidance(
+            cfg=request.video_cfg_scale,
+            stg=request.video_stg_scale,
+            rescale=request.video_rescaling_scale,
+            modality=request.video_modality_scale,
+        ),
+        audio_guidance=Guidance(
+            cfg=request.audio_cfg_scale,
+            stg=request.audio_stg_scale,
+            rescale=request.audio_rescaling_scale,
+            modality=request.audio_modality_scale,
+        ),
+        schedule=request.scheduler,
+        gradient_gamma=request.gradient_estimation_gamma,
+        restart=request.use_restart_sampling,
     )
     encoding = Encoding(container=container, quality=request.video_quality, write_mode=request.video_write_mode)
     notes = planning.size_notes(size, job)
@@ -285,7 +293,7 @@ ENDPOINT = Endpoint(
     model_family="ltx-2.3",
     input=Input,
     output=Output,
-    image_fields=("image_url",),
+    image_fields=("image_url", "end_image_url"),
     aliases={"image_size": "video_size"},
     check=check,
     plan=plan,

@@ -133,7 +133,7 @@ def plan(request: Input, sizes: Mapping[str, tuple[int, int]], seed: int, model:
         fps=request.frames_per_second,
         seed=seed,
         audio=request.generate_audio,
-        strength=request.image_strength,
+        keyframes=planning.keyframes(request.num_frames, strength=request.image_strength),
         steps=request.num_inference_steps,
         video_guidance=guidance,
         audio_guidance=guidance,

@@ -7,7 +7,7 @@ from stillmotion.endpoints import canvas
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.vocabulary import ImageSize, VideoOutputType, VideoSize
 from stillmotion.errors import Detail
-from stillmotion.job import Guidance, Job, Keyframe, Model, Stage
+from stillmotion.job import Guidance, Job, Keyframe, Model, Schedule, Stage
 
 CONTAINERS: Mapping[VideoOutputType, Literal["mp4", "webm", "mov", "gif"]] = {
     "X264 (.mp4)": "mp4",
@@ -34,6 +34,23 @@ def check_size(field: str, size: ImageSize | VideoSize, num_frames: int, bounds:
     return bounds.volume(field, known, num_frames)
 
 
+def keyframes(
+    num_frames: int,
+    *,
+    strength: float = 1.0,
+    end: bool = False,
+    end_strength: float = 1.0,
+    backward: bool = False,
+) -> tuple[Keyframe, ...]:
+    """The start image at the first frame and, with ``end``, the end image at the last; ``backward`` swaps them.
+
+    A strength stays with its image. Backward without an end image leads up to the image: it is the last frame.
+    """
+    first, last = (num_frames - 1, 0) if backward else (0, num_frames - 1)
+    start = Keyframe(image="image_url", frame=first, strength=strength)
+    return (start, Keyframe(image="end_image_url", frame=last, strength=end_strength)) if end else (start,)
+
+
 def one_stage(
     model: Model,
     *,
@@ -44,12 +61,15 @@ def one_stage(
     fps: float,
     seed: int,
     audio: bool,
-    strength: float,
+    keyframes: tuple[Keyframe, ...],
     steps: int,
     video_guidance: Guidance,
     audio_guidance: Guidance,
+    schedule: Schedule = "ltx2",
+    gradient_gamma: float = 0.0,
+    restart: bool = False,
 ) -> Job:
-    """A job that shows the start image at its first frame and is computed in one denoising run.
+    """A job that is computed in one denoising run.
 
     ``size`` is delivered with even sides; ``num_frames`` and ``fps`` exactly.
     """
@@ -61,8 +81,11 @@ def one_stage(
         num_frames=grid.num_frames,
         fps=grid.fps,
         steps=steps,
+        schedule=schedule,
         video=video_guidance,
         audio=audio_guidance,
+        gradient_gamma=gradient_gamma,
+        restart=restart,
     )
     return Job(
         model=model.name,
@@ -74,7 +97,7 @@ def one_stage(
         fps=fps,
         seed=seed,
         audio=audio,
-        keyframes=(Keyframe(image="image_url", frame=0, strength=strength),),
+        keyframes=keyframes,
         stages=(stage,),
     )
 

@@ -10,9 +10,9 @@ from stillmotion.endpoints.endpoint import Plan
 from stillmotion.errors import Detail
 from stillmotion.job import Encoding, Guidance, Model
 
-VIDEO_GUIDANCE = Guidance(cfg=3.0)
-AUDIO_GUIDANCE = Guidance(cfg=7.0)
-"""The scales that the published LTX-2.3 recipe uses, and the defaults of its open-weight document."""
+VIDEO_GUIDANCE = Guidance(cfg=3.0, stg=1.0, rescale=0.7, modality=3.0)
+AUDIO_GUIDANCE = Guidance(cfg=7.0, stg=1.0, rescale=0.7, modality=3.0)
+"""The scales of the published LTX-2.3 recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +37,18 @@ def planner(
 
     def plan(request: Any, sizes: Mapping[str, tuple[int, int]], seed: int, model: Model) -> Plan:
         aspect = getattr(request, "aspect_ratio", "auto")
+        frames = request.duration * request.fps
         size = canvas.tier_size(request.resolution, aspect, sizes["image_url"])
         job = planning.one_stage(
             model,
             prompt=request.prompt,
             negative_prompt=recipe.negative_prompt,
             size=size,
-            num_frames=request.duration * request.fps,
+            num_frames=frames,
             fps=float(request.fps),
             seed=seed,
             audio=request.generate_audio,
-            strength=1.0,
+            keyframes=planning.keyframes(frames, end=getattr(request, "end_image_url", None) is not None),
             steps=recipe.steps,
             video_guidance=VIDEO_GUIDANCE,
             audio_guidance=AUDIO_GUIDANCE,
