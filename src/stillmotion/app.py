@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -160,9 +160,10 @@ def _policy(settings: Settings) -> Policy:
         heartbeat=settings.heartbeat_seconds,
         deadline=settings.generation_seconds,
         max_attempts=settings.max_attempts,
-        bounds=Bounds(
-            max_prompt_chars=settings.max_prompt_chars, min_side=settings.min_side, max_side=settings.max_side
-        ),
+        sync_mode=settings.sync_mode_seconds,
+        embed_settings=settings.embed_settings,
+        # Every bound is a setting of the same name.
+        bounds=Bounds(**{field.name: getattr(settings, field.name) for field in fields(Bounds)}),
         images=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
     )
 

@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30.0, ge=0, description="Time for running requests when the server is told to stop; then they are requeued."
     )
+    sync_mode_seconds: float = Field(
+        3600.0, gt=0, description="How long a result of `sync_mode` waits to be read before it is deleted."
+    )
+    embed_settings: bool = Field(
+        True, description="Write into each video how it was made, so that it can be made again from the file."
+    )
     strict_submit: bool = Field(
         False, description="Refuse faulty input at submit instead of storing it as a failed request."
     )
@@ -75,6 +81,23 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(5000, ge=1, description="Longest prompt.")
     min_side: int = Field(64, ge=2, description="Shortest side of a custom video size.")
     max_side: int = Field(4096, ge=64, description="Longest side of a custom video size.")
+    max_megapixels: int = Field(
+        4200,
+        ge=1,
+        description="Most pixels of one video over all its frames, in millions; 2160p, 50 fps, 10 s is 4148.",
+    )
+    max_seed: int = Field(2**63 - 1, ge=0, le=2**63 - 1, description="Largest seed.")
+    max_loras: int = Field(3, ge=0, description="Most LoRAs of one request.")
+    max_lora_scale: float = Field(4.0, ge=0, description="Largest scale of a LoRA, on either side of 0.")
+    max_lora_path_chars: int = Field(4096, ge=1, description="Longest path or URL of a LoRA.")
+    min_frames: int = Field(9, ge=1, description="Fewest frames, where an endpoint's document has no range.")
+    max_frames: int = Field(481, ge=1, description="Most frames, where an endpoint's document has no range.")
+    min_fps: float = Field(1.0, gt=0, description="Lowest frame rate, where an endpoint's document has no range.")
+    max_fps: float = Field(60.0, gt=0, description="Highest frame rate, where an endpoint's document has no range.")
+    max_steps: int = Field(30, ge=1, description="Most denoising steps, where an endpoint's document has no range.")
+    max_guidance_scale: float = Field(
+        10.0, ge=1, description="Largest guidance scale, where an endpoint's document has no range."
+    )
     min_free_bytes: int = Field(
         512 << 20, ge=0, description="Free disk space below which new requests are refused with 503."
     )

@@ -56,8 +56,9 @@ class TestGenerate:
         with av.open(str(tmp_path / "out.mp4")) as container:
             assert sum(1 for _ in container.decode(video=0)) == 9
 
-    def test_on_a_running_server(self, tmp_path, mock_server):
-        done = self.generate(tmp_path, small(), "--url", mock_server.http)
+    @pytest.mark.parametrize("sync_mode", [False, True])
+    def test_on_a_running_server(self, tmp_path, mock_server, sync_mode):
+        done = self.generate(tmp_path, small(sync_mode=sync_mode), "--url", mock_server.http)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "out.mp4").stat().st_size == json.loads(done.stdout)["video"]["file_size"]
 

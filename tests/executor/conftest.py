@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -42,6 +43,8 @@ def make_work(tmp_path: Path, picture: Path) -> Callable[..., Work]:
         steps: int = 3,
         model: str = MODEL,
         images: dict[str, str] | None = None,
+        container: Literal["mp4", "webm", "mov", "gif"] = "mp4",
+        settings: str | None = None,
     ) -> Work:
         side = lambda pixels: -(-pixels // 32) * 32  # noqa: E731
         stage = Stage(
@@ -63,9 +66,9 @@ def make_work(tmp_path: Path, picture: Path) -> Callable[..., Work]:
         return Work(
             id=id,
             job=job,
-            encoding=Encoding(write_mode="fast"),
+            encoding=Encoding(container=container, write_mode="fast", settings=settings),
             images={"image_url": str(picture)} if images is None else images,
-            output=str(tmp_path / f"{id}.mp4"),
+            output=str(tmp_path / f"{id}.{container}"),
         )
 
     return make

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stillmotion.media.yuv import planar
+
 
 @pytest.fixture(scope="session")
 def photograph() -> Image.Image:
@@ -45,3 +47,10 @@ def blank_png(tmp_path_factory: pytest.TempPathFactory):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pan(photograph: Image.Image) -> np.ndarray:
+    """49 planar frames of 96x64 that glide over the photograph."""
+    rgb = np.asarray(photograph)
+    return planar(np.stack([rgb[i // 2 : i // 2 + 64, i : i + 96] for i in range(49)]))

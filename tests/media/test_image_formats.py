@@ -1,5 +1,8 @@
 """Every accepted format and colour mode becomes the same upright RGB picture."""
 
+import importlib.util
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,50 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     assert np.abs(grey - ramp / 257).max() <= 1
 
 
+def png_of_16_bits(path: Path, samples: np.ndarray) -> None:
+    """``(height, width, channels)`` uint16 with 1 (grey) to 4 (RGBA) channels; Pillow writes only grey."""
+    height, width, channels = samples.shape
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_become_eight(tmp_path: Path, photograph: Image.Image, channels: int) -> None:
+    """Grey, grey with transparency, RGB, RGB with transparency; the last channel of 2 and 4 is half transparent."""
+    rgb = np.asarray(photograph)
+    samples = rgb[..., :1] if channels < 3 else rgb
+    expected = np.broadcast_to(samples, rgb.shape).astype(float)
+    if channels in (2, 4):
+        samples = np.concatenate([samples, np.full((96, 160, 1), 128, np.uint8)], axis=2)
+        expected = 255 + (expected - 255) * 128 / 255
+    png_of_16_bits(tmp_path / "p", samples.astype(np.uint16) * 257)
+    assert np.abs(np.asarray(decode(tmp_path / "p", LIMITS)) - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "AVIF"])
+def test_transparency_shows_white_in_every_format_that_has_it(tmp_path: Path, name: str) -> None:
+    picture = Image.new("RGBA", (64, 64), (20, 120, 40, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    picture.save(tmp_path / "p", name, quality=95)
+    decoded = np.asarray(decode(tmp_path / "p", LIMITS)).astype(int)
+    assert np.abs(decoded[20:40, 4:24] - 255).max() <= 4
+    assert np.abs(decoded[20:40, 40:60] - [20, 120, 40]).max() <= 8
+
+
+def test_grey_with_transparency_is_read(tmp_path: Path) -> None:
+    picture = Image.new("LA", (64, 64), (90, 255))
+    picture.paste((0, 0), (0, 0, 32, 64))
+    picture.save(tmp_path / "p.png")
+    decoded = decode(tmp_path / "p.png", LIMITS)
+    assert (decoded.getpixel((5, 5)), decoded.getpixel((50, 5))) == ((255,) * 3, (90,) * 3)
+
+
 def test_cmyk_is_read(tmp_path: Path) -> None:
     Image.new("CMYK", (64, 64), (255, 0, 0, 0)).save(tmp_path / "p.jpg", quality=95)
     pixel = np.array(decode(tmp_path / "p.jpg", LIMITS).getpixel((30, 30)))
@@ -110,7 +157,8 @@ def test_other_formats_are_refused(tmp_path: Path, photograph: Image.Image, name
     photograph.save(path, name)
     with pytest.raises(UnsupportedImageError) as refused:
         probe(path, LIMITS)
-    assert refused.value.ctx == {"supported_formats": ["png", "jpeg", "webp", "avif"]}
+    heif = ["heif"] if importlib.util.find_spec("pi_heif") else []
+    assert refused.value.ctx == {"supported_formats": ["png", "jpeg", "webp", "avif", *heif]}
 
 
 @pytest.mark.parametrize("content", [b"", b"#EXTM3U\nfile:///etc/passwd\n", b"<svg/>", b"%PDF-1.7", b"\x00" * 4096])

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stillmotion.store import transitions
+from stillmotion.store import listings, transitions
 from stillmotion.store.records import (
     TERMINAL,
+    Charge,
     Error,
     FailedFor,
     Fence,
     LogLine,
     NewRequest,
+    Payload,
     StoredFile,
     Succeeded,
     WasCancelled,
@@ -28,6 +31,13 @@ from stillmotion.store.sqlite import SqliteStore
 GONE = Error(kind="engine_lost", message="gone")
 LEASE = 10.0
 PICK = st.integers(0, 3)
+CHARGES = st.sampled_from(
+    [
+        None,
+        Charge(quantity=Decimal(112), unit="megapixels", unit_price=Decimal("0.0018"), cost=Decimal("0.2016")),
+        Charge(quantity=Decimal("111.5136"), unit="megapixels", unit_price=Decimal("0.001805"), cost=Decimal("0.2013")),
+    ]
+)
 
 
 @dataclass
@@ -43,13 +53,28 @@ class Expected:
     cancel_requested: bool = False
     output: str | None = None
     lines: list[str] = field(default_factory=list)
+    tenant: str = "t"
+    endpoint: str = "a/b/c"
+    ended: float | None = None
+    kind: str = ""
+    charge: Charge | None = None
+    gpu_seconds: float | None = None
+    ephemeral: bool = False
+    forget_at: float | None = None
+    files: list[str] = field(default_factory=list)
+    deleted: bool = False
 
-    def give_back(self, attempt: int) -> None:
+    def end(self, state: str, now: float, kind: str = "") -> None:
+        self.state, self.lease, self.ended, self.kind = state, None, now, kind
+
+    def give_back(self, attempt: int, now: float) -> None:
         self.lease, self.attempt = None, attempt
         if self.cancel_requested:
-            self.state = "cancelled"
+            self.end("cancelled", now, "client_cancelled")
+        elif attempt >= self.max_attempts:
+            self.end("failed", now, GONE.kind)
         else:
-            self.state = "failed" if attempt >= self.max_attempts else "queued"
+            self.state = "queued"
 
 
 class Requests(RuleBasedStateMachine):
@@ -99,20 +124,23 @@ class Requests(RuleBasedStateMachine):
 
     @rule(max_attempts=st.integers(1, 4), origin=st.sampled_from(["queue", "queue", "run"]), faulty=st.just(False))
     def submit(self, max_attempts, origin, faulty):
-        id = f"request-{next(self.numbers)}"
+        number = next(self.numbers)
+        id, tenant, endpoint = f"request-{number}", "tu"[number % 3 == 0], f"a/b/{'cd'[number % 2]}"
         new = NewRequest(
             id=id,
-            tenant="t",
+            tenant=tenant,
             app="a/b",
-            endpoint="a/b/c",
+            endpoint=endpoint,
             origin=origin,
             input=f'{{"n": "{id}"}}',
             max_attempts=max_attempts,
         )
         error = Error(kind="invalid_input", message="no") if faulty else None
         self.write(transitions.submit(new, now=self.now, error=error))
-        state = "failed" if faulty else "queued"
-        self.expected[id] = Expected(state=state, max_attempts=max_attempts, origin=origin)
+        found = Expected(max_attempts=max_attempts, origin=origin, tenant=tenant, endpoint=endpoint)
+        if faulty:
+            found.end("failed", self.now, "invalid_input")
+        self.expected[id] = found
 
     @rule(origin=st.sampled_from(["queue", "run"]))
     def submit_what_can_never_run(self, origin):
@@ -153,22 +181,91 @@ class Requests(RuleBasedStateMachine):
         if found:
             found.lines.append(text)
 
-    @rule(pick=PICK, how=st.sampled_from(["done", "failed", "cancelled"]))
-    def settle(self, pick, how):
+    @rule(
+        pick=PICK,
+        how=st.sampled_from(["done", "done", "failed", "cancelled"]),
+        charge=CHARGES,
+        seconds=st.sampled_from([None, 0.5, 2.25]),
+        keep=st.sampled_from([None, None, 5.0]),
+    )
+    def settle(self, pick, how, charge, seconds, keep):
         fence = self.fence(pick)
         output = f'"{fence.lease}"'
         file = StoredFile(name=f"file-{next(self.numbers)}", content_type="video/mp4", size=1)
+        forget_at = self.now + keep if keep else None
         outcome = {
-            "done": Succeeded(output=output, files=(file,), model="m", inference_seconds=1.0),
+            "done": Succeeded(
+                output=output, files=(file,), model="m", inference_seconds=1.0, charge=charge, forget_at=forget_at
+            ),
             "failed": FailedFor(error=Error(kind="engine_error", message="broke")),
             "cancelled": WasCancelled(),
         }[how]
         found = self.holder(fence)
-        assert self.write(transitions.settle(fence, outcome, now=self.now)) == (found is not None)
+        settled = self.write(transitions.settle(fence, outcome, now=self.now, gpu_seconds=seconds))
+        assert settled == (found is not None)
         if found:
-            found.state, found.lease = how, None
-            found.output = output if how == "done" else None
+            found.end(how, self.now, {"done": "", "failed": "engine_error", "cancelled": "client_cancelled"}[how])
+            found.gpu_seconds = seconds
+        if found and how == "done":
+            found.output, found.charge, found.files = output, charge, [file.name]
+            found.forget_at, found.ephemeral = forget_at, forget_at is not None
         assert (self.read(transitions.get_file(file.name)) is not None) == (found is not None and how == "done")
+
+    @rule(pick=PICK)
+    def read_once(self, pick):
+        """The one reader of an output has had it, or another has in the meantime."""
+        id = list(self.expected)[-1 - pick % len(self.expected)]
+        found = self.expected[id]
+        if found.state in TERMINAL and found.ephemeral:
+            self.forget(id)
+
+    @rule()
+    def forget_what_nobody_read(self):
+        due = self.read(transitions.due(now=self.now, most=100))
+        overdue = [id for id, found in self.expected.items() if found.forget_at and found.forget_at <= self.now]
+        assert sorted(due) == sorted(overdue)
+        for id in due:
+            self.forget(id)
+        assert self.read(transitions.due(now=self.now, most=100)) == []
+
+    def forget(self, id):
+        found = self.expected[id]
+        assert self.write(transitions.forget_output(id)) == found.files
+        found.output, found.files, found.forget_at = None, [], None
+
+    @rule(pick=PICK, stranger=st.booleans())
+    def delete_payloads(self, pick, stranger):
+        id = list(self.expected)[-1 - pick % len(self.expected)]
+        found = self.expected[id]
+        tenant = "stranger" if stranger else found.tenant
+        state, names = self.write(transitions.delete_payloads(tenant, id))
+        if stranger:
+            assert (state, names) == (None, [])
+            return
+        assert state == found.state
+        if state in TERMINAL:
+            assert names == found.files
+            found.output, found.files, found.forget_at, found.deleted = None, [], None, True
+        else:
+            assert names == []
+
+    @rule(tenant=st.sampled_from("tu"), slot=st.sampled_from([1.0, 60.0]))
+    def add_up_what_was_used(self, tenant, slot):
+        rows = self.read(listings.used(tenant, ["a/b/c", "a/b/d"], start=0, end=self.now, slot_seconds=slot))
+        done = [found for found in self.expected.values() if found.state == "done"]
+        meant = [found for found in done if found.tenant == tenant and found.ended < self.now]
+        assert sum(row.requests for row in rows) == len(meant)
+        priced = [found.charge for found in meant if found.charge]
+        assert sum(row.requests * row.charge.cost for row in rows if row.charge) == sum(c.cost for c in priced)
+        assert sum(row.gpu_seconds for row in rows) == sum(found.gpu_seconds or 0 for found in meant)
+        assert {row.slot for row in rows} == {found.ended // slot * slot for found in meant}
+        for endpoint in ("a/b/c", "a/b/d"):
+            charges = self.read(listings.charges(tenant, endpoint))
+            costs = [c.charge.cost for c in done if (c.tenant, c.endpoint) == (tenant, endpoint) and c.charge]
+            assert sum(count for count, _ in charges) == len(costs)
+            assert sum(count * charge.cost for count, charge in charges) == sum(costs)
+        everybody = self.read(listings.used_by_all(start=0, slot_seconds=slot))
+        assert sum(row.requests for row in everybody) == len(done)
 
     @rule(pick=PICK, counted=st.booleans())
     def release(self, pick, counted):
@@ -176,7 +273,7 @@ class Requests(RuleBasedStateMachine):
         state = self.write(transitions.release(fence, now=self.now, failure=GONE, counted=counted))
         found = self.holder(fence)
         if found:
-            found.give_back(fence.attempt if counted else fence.attempt - 1)
+            found.give_back(fence.attempt if counted else fence.attempt - 1, self.now)
         assert state == (found.state if found else None)
 
     @rule(pick=PICK)
@@ -185,7 +282,7 @@ class Requests(RuleBasedStateMachine):
         found = self.expected[id]
         assert self.write(transitions.cancel(id, now=self.now)) == found.state
         if found.state == "queued":
-            found.state = "cancelled"
+            found.end("cancelled", self.now, "client_cancelled")
             found.cancel_requested = True
         elif found.state == "running":
             found.cancel_requested = True
@@ -199,7 +296,7 @@ class Requests(RuleBasedStateMachine):
         recovered = dict(self.write(transitions.recover(now=self.now, before=self.now, failure=GONE)))
         for id, found in self.expected.items():
             if found.state == "running" and found.expires < self.now:
-                found.give_back(found.attempt)
+                found.give_back(found.attempt, self.now)
                 found.lines.append("the runner of this attempt is gone")
                 assert recovered.pop(id) == found.state
         assert recovered == {}
@@ -235,7 +332,7 @@ class Requests(RuleBasedStateMachine):
         found = self.holder(lost)
         if found:
             self.write(transitions.settle(lost, WasCancelled(), now=self.now))
-            found.state, found.lease = "cancelled", None
+            found.end("cancelled", self.now, "client_cancelled")
         self.restart()
 
     @rule()
@@ -252,12 +349,12 @@ class Requests(RuleBasedStateMachine):
         self.write(transitions.recover(now=self.now, before=float("inf"), failure=GONE))
         for found in self.expected.values():
             if found.state == "running":
-                found.give_back(found.attempt)
+                found.give_back(found.attempt, self.now)
                 found.lines.append("the runner of this attempt is gone")
         ended = self.write(transitions.end_orphaned_runs(now=self.now))
         for id, found in self.expected.items():
             if found.state == "queued" and found.origin == "run":
-                found.state = "cancelled"
+                found.end("cancelled", self.now, "client_disconnected")
                 ended.remove(id)
         assert ended == []
 
@@ -270,8 +367,15 @@ class Requests(RuleBasedStateMachine):
             assert [line.message for line in self.read(transitions.get_logs(id))] == found.lines
             output = self.read(transitions.get_output(id))
             assert output == found.output
-            assert (request.ended_at is not None) == (found.state in TERMINAL)
-            assert (request.error is not None) == (found.state in {"failed", "cancelled"})
+            assert request.ended_at == (found.ended if found.state in TERMINAL else None)
+            assert (request.error.kind if request.error else "") == found.kind
+            assert (request.charge, request.gpu_seconds) == (found.charge, found.gpu_seconds)
+            assert request.ephemeral == found.ephemeral
+            assert all(self.read(transitions.get_file(name)) for name in found.files)
+            payload = self.read(listings.get_payload(found.tenant, id))
+            assert payload == (None if found.deleted else Payload(input=f'{{"n": "{id}"}}', output=output))
+            assert self.read(listings.get_payload("stranger", id)) is None
+        assert self.read(transitions.all_files()) == {n for found in self.expected.values() for n in found.files}
 
     def teardown(self):
         self.run(self.store.close())

@@ -166,4 +166,17 @@ def _schema(engine):
     query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' AND name <> 'alembic_version'"
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(query).all()
-    return {name: sorted(part.strip(" ,") for part in (sql or "").splitlines()) for name, sql in rows}
+    return {name: _parts(sql or "") for name, sql in rows}
+
+
+def _parts(sql):
+    """A statement's head and the items of its list, in any order: a column that was added stands behind the checks."""
+    head, _, rest = sql.partition("(")
+    parts, depth = [""], 1
+    for character in rest:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if (depth, character) in {(1, ","), (0, ")")}:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [head.strip(), *sorted(" ".join(part.split()) for part in parts)]

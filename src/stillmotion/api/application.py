@@ -4,10 +4,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from stillmotion.api import documents, files, queue
 from stillmotion.api.json import json_response
+from stillmotion.api.platform import create_platform
 from stillmotion.errors import StillmotionError, Unavailable
 from stillmotion.service.service import Service
 
@@ -32,6 +33,7 @@ def create_api(service: Service) -> Starlette:
             *documents.routes(service),
             *files.routes(service),
             *queue.routes(service),
+            Mount("/v1", create_platform(service)),
         ],
         exception_handlers={
             StillmotionError: _fault,

@@ -1,6 +1,7 @@
 """The queue and run surfaces: submit, status, result, cancel, and the synchronous run."""
 
 import asyncio
+from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -8,6 +9,7 @@ from starlette.routing import Route
 
 from stillmotion.api import wire
 from stillmotion.api.faults import error_response
+from stillmotion.api.inline import inline_response
 from stillmotion.api.json import json_response, read_object
 from stillmotion.errors import AlreadyCompleted, BadRequest, NotCompleted, NotFound, StillmotionError
 from stillmotion.service.faults import stored
@@ -67,7 +69,7 @@ class _Surface:
             view = await self._service.result(LOCAL_TENANT, *_address(request))
         except NotFound:
             return _not_found()
-        return _result(request, view)
+        return await self._result(request, view)
 
     async def cancel(self, request: Request) -> Response:
         try:
@@ -87,7 +89,7 @@ class _Surface:
         try:
             await asyncio.wait([result, gone], return_when=asyncio.FIRST_COMPLETED)
             if result.done():
-                return _result(request, result.result())
+                return await self._result(request, result.result())
             await self._leave(receipt.app, receipt.id)
             raise ClientDisconnect
         except asyncio.CancelledError:
@@ -97,6 +99,23 @@ class _Surface:
         finally:
             result.cancel()
             gone.cancel()
+
+    async def _result(self, request: Request, view: View) -> Response:
+        found = view.request
+        headers = _id_header(found.id)
+        if found.model:
+            headers["x-stillmotion-model"] = found.model
+        if not view.completed:
+            return error_response(Error(kind=NotCompleted.kind, message=NotCompleted().message), headers)
+        if view.output is None:
+            return error_response(found.error or Error(kind="internal_error", message="Internal server error"), headers)
+        headers["x-fal-billable-units"] = view.billable_units
+        if view.inline is None:
+            return json_response(wire.output(origin(request), view.output), headers=headers)
+        try:
+            return await inline_response(view.output, view.inline, headers, partial(self._service.received, found.id))
+        except FileNotFoundError:
+            return _not_found()
 
     async def _leave(self, app: str, id: str) -> None:
         """Nobody can read the result of a run whose connection is gone: the work ends with it."""
@@ -121,18 +140,6 @@ def fault(error: StillmotionError) -> Response:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _result(request: Request, view: View) -> Response:
-    found = view.request
-    headers = _id_header(found.id)
-    if found.model:
-        headers["x-stillmotion-model"] = found.model
-    if found.state == "done":
-        return json_response(wire.output(origin(request), view.output), headers=headers)
-    if not view.completed:
-        return error_response(Error(kind=NotCompleted.kind, message=NotCompleted().message), headers)
-    return error_response(found.error or Error(kind="internal_error", message="Internal server error"), headers)
 
 
 def _address(request: Request) -> tuple[str, str]:

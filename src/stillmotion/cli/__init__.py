@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +86,19 @@ def llms(endpoint: EndpointArgument, url: DocumentUrl = None) -> None:
     from stillmotion.cli.documents import print_document
 
     _exit(print_document, "llms", endpoint, url=url)
+
+
+@app.command()
+def usage(
+    data: Data = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, in local time (default: all).")
+    ] = None,
+) -> None:
+    """Print requests, units, cost and GPU seconds per key, endpoint and day."""
+    from stillmotion.cli.usage import print_usage
+
+    _exit(print_usage, data=data, since=since)
 
 
 @app.command()

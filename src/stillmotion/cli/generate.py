@@ -1,6 +1,7 @@
 """``stillmotion generate``: one request, with an engine of its own or on a running server."""
 
 import asyncio
+import base64
 import json
 import shutil
 import sys
@@ -102,12 +103,19 @@ async def _on_server(url: str, endpoint: str, body: Mapping[str, Any], target: P
         result = await client.get(request["response_url"])
         if result.is_error:
             return _fail(result.json())
-        async with client.stream("GET", result.json()["video"]["url"]) as download:
-            download.raise_for_status()
-            with target.open("wb") as file:
-                async for chunk in download.aiter_bytes():
-                    file.write(chunk)
+        await _save(client, result.json()["video"]["url"], target)
         return _succeed(result.json(), target)
+
+
+async def _save(client: httpx2.AsyncClient, url: str, target: Path) -> None:
+    if url.startswith("data:"):  # sync_mode
+        await asyncio.to_thread(target.write_bytes, base64.b64decode(url.partition(",")[2]))
+        return
+    async with client.stream("GET", url) as download:
+        download.raise_for_status()
+        with target.open("wb") as file:
+            async for chunk in download.aiter_bytes():
+                file.write(chunk)
 
 
 def _succeed(output: Mapping[str, Any], target: Path) -> int:

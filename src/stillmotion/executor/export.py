@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stillmotion.errors import EngineError
-from stillmotion.job import Job, Media, Work
-from stillmotion.media.mp4 import Mp4Writer
+from stillmotion.job import Media, Work
+from stillmotion.media.containers import held, open_writer
 from stillmotion.media.probe import probe_media
 from stillmotion.media.pump import Pump
 from stillmotion.media.rates import frame_rate
@@ -29,13 +29,13 @@ def export_video(
     """Writes ``work.output`` while ``frames`` are still being computed; what is in it, and the encoder's seconds.
 
     ``frames``: chunks ``(n, height * 3 // 2, width)`` of planar BT.709 YUV; ``audio``: ``(channels, samples)`` in
-    -1..1 or None. Raises Interrupted once ``should_stop()``, EngineError when the file is not what the job promises,
-    and whatever ``frames`` raises; no file is left behind then.
+    -1..1 or None; a GIF leaves it out. Raises Interrupted once ``should_stop()``, EngineError when the file is not
+    what the job promises, and whatever ``frames`` raises; no file is left behind then.
     """
     try:
         seconds = _write(work, frames, audio, sample_rate, should_stop)
         media = probe_media(work.output)
-        _compare(work.job, media)
+        _compare(work, media)
     except BaseException:
         Path(work.output).unlink(missing_ok=True)
         raise
@@ -50,7 +50,7 @@ def _write(
     should_stop: Callable[[], bool],
 ) -> float:
     job = work.job
-    writer = Mp4Writer(
+    writer = open_writer(
         work.output,
         job.width,
         job.height,
@@ -69,8 +69,9 @@ def _write(
     return pump.busy_seconds
 
 
-def _compare(job: Job, media: Media) -> None:
-    promised = (job.width, job.height, job.num_frames, job.audio)
+def _compare(work: Work, media: Media) -> None:
+    job = work.job
+    promised = (job.width, job.height, *held(work.encoding, job.num_frames, frame_rate(job.fps), job.audio))
     made = (media.width, media.height, media.num_frames, media.has_audio)
     if made != promised:
         raise EngineError(f"the engine made (width, height, frames, sound) {made} where {promised} was promised")

@@ -1,7 +1,8 @@
 """Pictures from strangers: what they are, and their upright RGB pixels.
 
-Accepted are PNG, JPEG, WebP and AVIF, told apart by their first bytes. An animation counts as its first frame; colour
-profiles are ignored. Nothing is decoded before the file's bytes, sides and pixels have passed ``ImageLimits``.
+Accepted are PNG, JPEG, WebP, AVIF and, with the package pi-heif, HEIF, told apart by their first bytes. An animation
+counts as its first frame; colour profiles are ignored. Nothing is decoded before the file's bytes, sides and pixels
+have passed ``ImageLimits``.
 """
 
 import warnings
@@ -20,6 +21,7 @@ from stillmotion.errors import (
     InputError,
     UnsupportedImageError,
 )
+from stillmotion.media import heif
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """A picture's upright size in pixels and its format: ``PNG``, ``JPEG``, ``WEBP`` or ``AVIF``."""
+    """A picture's upright size in pixels and its format: ``PNG``, ``JPEG``, ``WEBP``, ``AVIF`` or ``HEIF``."""
 
     width: int
     height: int
@@ -44,14 +46,20 @@ class ImageInfo:
 
 
 _SIGNATURES = (
-    ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
-    ("JPEG", 0, (b"\xff\xd8\xff",)),
-    ("WEBP", 8, (b"WEBP",)),
-    ("AVIF", 4, (b"ftypavif", b"ftypavis", b"ftypmif1", b"ftypmsf1")),
+    ("PNG", 0, b"\x89PNG\r\n\x1a\n"),
+    ("JPEG", 0, b"\xff\xd8\xff"),
+    ("WEBP", 8, b"WEBP"),
 )
-"""Format, and the bytes that files of it have at an offset. The last two AVIF brands are shared with HEIF."""
+"""Format, and the bytes that files of it have at an offset."""
 
-FORMATS = tuple(name for name, _, _ in _SIGNATURES)
+_BRANDS = {
+    "AVIF": (b"avif", b"avis"),
+    "HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
+}
+"""Format, and the brands (ISO/IEC 14496-12, 4.3) that files of it carry; the first known one decides."""
+
+_ANY_HEIF = (b"mif1", b"msf1")
+"""Brands of the structure alone: AVIF files have them too."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -102,10 +110,12 @@ def _opened(path: Path, limits: ImageLimits) -> Iterator[tuple[Image.Image, str,
         # Pillow warns of sizes (ours are checked below) and of metadata that it repairs.
         warnings.simplefilter("ignore")
         try:
+            if name == "HEIF":
+                heif.register()
             with Image.open(path, formats=[name]) as image:
                 _check_size(image.size, limits)
                 # The base method: PNG's own decodes all pixels in search of metadata behind them.
-                orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
+                orientation = Image.Image.getexif(image).get(_ORIENTATION, 1) if name != "HEIF" else 1
                 yield image, name, _TURNS.get(orientation)
         except InputError:
             raise
@@ -121,14 +131,34 @@ def _sniff(path: Path, limits: ImageLimits) -> str:
     if size > limits.max_bytes:
         raise FileTooLargeError(f"The image is larger than {limits.max_bytes} bytes.", max_size=limits.max_bytes)
     with path.open("rb") as file:
-        head = file.read(16)
-    for name, offset, signatures in _SIGNATURES:
-        if head[offset:].startswith(signatures):
+        name = _format(file.read(128))
+    supported = supported_formats()
+    if name in supported:
+        return name
+    message = f"The image format is not supported. Supported are {', '.join(supported)}."
+    if name == "HEIF":
+        message = f"HEIF images need {heif.INSTALL} on the server. {message}"
+    raise UnsupportedImageError(message, supported_formats=[each.lower() for each in supported])
+
+
+def supported_formats() -> tuple[str, ...]:
+    """Names as in ``ImageInfo.format``, of what this installation can read."""
+    return ("PNG", "JPEG", "WEBP", "AVIF", *(("HEIF",) if heif.installed() else ()))
+
+
+def _format(head: bytes) -> str | None:
+    for name, offset, signature in _SIGNATURES:
+        if head[offset:].startswith(signature):
             return name
-    raise UnsupportedImageError(
-        f"The image format is not supported. Supported are {', '.join(FORMATS)}.",
-        supported_formats=[name.lower() for name in FORMATS],
-    )
+    if head[4:8] != b"ftyp":
+        return None
+    length = min(int.from_bytes(head[:4]), len(head))
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, length - 3, 4))]
+    for brand in brands:
+        for name, known in _BRANDS.items():
+            if brand in known:
+                return name
+    return "HEIF" if any(brand in _ANY_HEIF for brand in brands) else None
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Writer(Protocol):
-    """What ``Pump`` drives: ``Mp4Writer``, or a writer of another container."""
+class Sink(Protocol):
+    """What ``Pump`` drives: a ``writer.Writer``, for one."""
 
     def write(self, yuv: npt.NDArray[np.uint8], /) -> None: ...
     def close(self) -> None: ...
@@ -28,7 +28,7 @@ class Pump:
     abandons the writer.
     """
 
-    def __init__(self, writer: Writer, *, depth: int = 2) -> None:
+    def __init__(self, writer: Sink, *, depth: int = 2) -> None:
         self._writer = writer
         self._chunks: queue.Queue[npt.NDArray[np.uint8] | None] = queue.Queue(depth)
         self._error: BaseException | None = None
@@ -39,7 +39,7 @@ class Pump:
         self._thread.start()
 
     def write(self, yuv: npt.NDArray[np.uint8]) -> None:
-        """Queues one chunk, as ``Mp4Writer.write`` takes it. The array must not change afterwards."""
+        """Queues one chunk, as ``Writer.write`` takes it. The array must not change afterwards."""
         if self._error is not None:
             raise self._error
         self._chunks.put(yuv)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ import structlog
 
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.endpoint import Endpoint
+from stillmotion.endpoints.prices import Price
 from stillmotion.errors import EngineLost, InputError, StillmotionError, Unavailable
 from stillmotion.executor.base import Executor
 from stillmotion.files.blobs import LocalBlobs
@@ -21,11 +22,14 @@ from stillmotion.job import Cancelled, Done, Failed, Job, Log, Progress, Work
 from stillmotion.media.image import ImageLimits
 from stillmotion.media.sandbox import normalise
 from stillmotion.service import faults
+from stillmotion.service.clock import wall_clock
+from stillmotion.service.file_settings import made_with
 from stillmotion.service.journal import Journal
 from stillmotion.service.models import Models
 from stillmotion.store import transitions
 from stillmotion.store.driver import Store
 from stillmotion.store.records import (
+    Charge,
     Claim,
     Error,
     FailedFor,
@@ -61,6 +65,10 @@ class Policy:
     heartbeat: float = 5.0
     deadline: float = 3600.0
     max_attempts: int = 3
+    sync_mode: float = 3600.0
+    """How long an output that only its own reader may have waits for that reader."""
+    embed_settings: bool = True
+    """Whether a file says how it was made."""
     bounds: Bounds = field(default_factory=Bounds)
     images: ImageLimits = field(default_factory=ImageLimits)
 
@@ -100,6 +108,8 @@ class Attempt:
         self.progress: Progress | None = None
         """The last denoising step that was done, once there is one."""
         self._adopted: list[str] = []
+        self._execution_seconds = 0.0
+        self._gpu_seconds: float | None = None
 
     @property
     def id(self) -> str:
@@ -196,17 +206,19 @@ class Attempt:
         folder = parts.blobs.work(self._work_name)
         images, sizes = await self._bring_images(endpoint.images(request), folder)
         plan = endpoint.plan(request, sizes, _seed(request, claim), model)
+        charge = _charge(endpoint.price(request, plan.job))
         for note in plan.notes:
             self._journal.add(note)
         if model.demonstration:
             self._journal.add(f"model {model.name} is a demonstration: it shows the machinery, not pictures", "WARN")
+        settings = made_with(endpoint, raw, plan.job) if parts.policy.embed_settings else None
         output = folder / f"output.{plan.encoding.container}"
-        work = Work(id=self._work_name, job=plan.job, encoding=plan.encoding, images=images, output=str(output))
-        started = time.monotonic()
+        encoding = replace(plan.encoding, settings=settings)
+        work = Work(id=self._work_name, job=plan.job, encoding=encoding, images=images, output=str(output))
         end = await self._execute(work)
         match end:
             case Done():
-                return await self._deliver(endpoint, plan.job, end, output, time.monotonic() - started)
+                return await self._deliver(endpoint, plan.job, end, output, charge, self._forget_at(request))
             case Failed(fatal=True):
                 self._journal.add(end.message, "ERROR")
                 return _Retry(end.message)
@@ -230,8 +242,12 @@ class Attempt:
             images[name], sizes[name] = str(upright), (info.width, info.height)
         return images, sizes
 
+    def _forget_at(self, request: Any) -> float | None:
+        return time.time() + self._parts.policy.sync_mode if getattr(request, "sync_mode", False) else None
+
     async def _execute(self, work: Work) -> Done | Failed | Cancelled:
         self._preparing = False
+        started = time.monotonic()
         end: Done | Failed | Cancelled | None = None
         async for event in self._parts.executor.run(work):
             match event:
@@ -241,14 +257,27 @@ class Attempt:
                     self.progress = event
                 case Done() | Failed() | Cancelled():
                     end = event
+        # The engine's own count has no waiting for it in it, but not every engine counts.
+        self._execution_seconds = self._gpu_seconds = time.monotonic() - started
+        if isinstance(end, Done):
+            self._gpu_seconds = end.seconds.get("total", self._gpu_seconds)
         return end or Failed(kind=EngineLost.kind, message="the engine ended without an answer", fatal=True)
 
-    async def _deliver(self, endpoint: Endpoint, job: Job, done: Done, made: Path, seconds: float) -> Outcome:
+    async def _deliver(
+        self, endpoint: Endpoint, job: Job, done: Done, made: Path, charge: Charge | None, forget_at: float | None
+    ) -> Succeeded:
         name = await self._parts.blobs.adopt(made, made.suffix.lstrip("."))
         self._adopted.append(name)
         output = endpoint.respond(job, done.media, FILES_PATH + name)
         file = StoredFile(name=name, content_type=done.media.content_type, size=done.media.size)
-        return Succeeded(output=json.dumps(output), files=(file,), model=job.model, inference_seconds=round(seconds, 3))
+        return Succeeded(
+            output=json.dumps(output),
+            files=(file,),
+            model=job.model,
+            inference_seconds=round(self._execution_seconds, 3),
+            charge=charge,
+            forget_at=forget_at,
+        )
 
     async def _finish(self, outcome: Outcome | _Retry) -> State | None:
         reason = self._stopped.result() if self._stopped.done() else None
@@ -261,14 +290,16 @@ class Attempt:
         if isinstance(outcome, (WasCancelled, _Retry)):
             late = Error(kind="generation_timeout", message="The generation took too long.")
             outcome = FailedFor(error=late) if reason == "deadline" else WasCancelled()
-        lines = self._journal.rest()
-        settled = await self._insist(lambda: transitions.settle(self._fence, outcome, now=time.time(), lines=lines))
+        lines, seconds = self._journal.rest(), self._gpu_seconds
+        settled = await self._insist(
+            lambda: transitions.settle(self._fence, outcome, now=wall_clock(), gpu_seconds=seconds, lines=lines)
+        )
         return _state(outcome) if settled else None
 
     async def _release(self, failure: Error, *, counted: bool) -> State | None:
         lines = self._journal.rest()
         return await self._insist(
-            lambda: transitions.release(self._fence, now=time.time(), failure=failure, counted=counted, lines=lines)
+            lambda: transitions.release(self._fence, now=wall_clock(), failure=failure, counted=counted, lines=lines)
         )
 
     async def _insist(self, transaction: Callable[[], Transaction[Result]]) -> Result | None:
@@ -292,6 +323,13 @@ def _state(outcome: Outcome) -> State:
             return "failed"
         case WasCancelled():
             return "cancelled"
+
+
+def _charge(price: Price | None) -> Charge | None:
+    """The price as it is stored; billed is a success alone."""
+    if price is None:
+        return None
+    return Charge(quantity=price.quantity, unit=price.unit, unit_price=price.unit_price, cost=price.total)
 
 
 def _seed(request: Any, claim: Claim) -> int:

@@ -1,7 +1,6 @@
 """Keeps the engines busy: claims waiting requests, runs their attempts, and recovers what others left behind."""
 
 import asyncio
-import time
 import uuid
 from contextlib import suppress
 
@@ -11,6 +10,8 @@ from stillmotion.errors import Unavailable
 from stillmotion.job import Progress
 from stillmotion.service.attempt import ENGINE_LOST, Attempt, Parts
 from stillmotion.service.changes import Changes
+from stillmotion.service.clock import wall_clock
+from stillmotion.service.forgetting import forget_unread_forever
 from stillmotion.store import transitions
 from stillmotion.store.records import Claim, Fence
 
@@ -38,10 +39,11 @@ class Runner:
         """Recovers the requests of an earlier process, clears its leftovers, and begins to claim."""
         await self._parts.blobs.clear_work()
         await self._recover()
-        await self._parts.store.write(transitions.end_orphaned_runs(now=time.time()))
+        await self._parts.store.write(transitions.end_orphaned_runs(now=wall_clock()))
         await self._sweep()
         self._tasks = [asyncio.create_task(self._claim_forever()) for _ in range(self._slots)]
         self._tasks.append(asyncio.create_task(self._recover_forever()))
+        self._tasks.append(asyncio.create_task(forget_unread_forever(self._parts)))
 
     def cancel(self, id: str) -> None:
         """Ends the attempt at ``id`` soon, if this process is making one."""
@@ -95,7 +97,7 @@ class Runner:
         store, policy = self._parts.store, self._parts.policy
         with suppress(Unavailable):
             return await store.write(
-                transitions.claim(str(uuid.uuid4()), now=time.time(), expires=store.tick() + policy.lease)
+                transitions.claim(str(uuid.uuid4()), now=wall_clock(), expires=store.tick() + policy.lease)
             )
         return None
 
@@ -108,7 +110,7 @@ class Runner:
     async def _recover(self) -> None:
         store = self._parts.store
         before = await store.recovery_deadline()
-        for id, state in await store.write(transitions.recover(now=time.time(), before=before, failure=ENGINE_LOST)):
+        for id, state in await store.write(transitions.recover(now=wall_clock(), before=before, failure=ENGINE_LOST)):
             log.warning("request recovered", request=id, state=state)
             self._changes.announce(id)
             self._changes.announce(QUEUE)

@@ -1,6 +1,5 @@
 """The verbs of the platform: submit, status, result, cancel. Knows requests and tenants, not HTTP."""
 
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +8,17 @@ from typing import Any
 
 import orjson
 
+from stillmotion.endpoints.documents.page import index
+from stillmotion.endpoints.documents.render import Kind, render
 from stillmotion.endpoints.endpoint import Endpoint
 from stillmotion.errors import AlreadyCompleted, NotFound, Unavailable, ValidationError
 from stillmotion.job import Progress
 from stillmotion.service import faults
-from stillmotion.service.attempt import Parts
+from stillmotion.service.attempt import FILES_PATH, Parts
 from stillmotion.service.changes import Changes
+from stillmotion.service.clock import wall_clock
+from stillmotion.service.forgetting import forget_output
+from stillmotion.service.ledger import Ledger, units
 from stillmotion.service.queue_positions import QueuePositions
 from stillmotion.service.runner import QUEUE, Runner
 from stillmotion.store import transitions
@@ -45,10 +49,16 @@ class View:
     output: dict[str, Any] | None = None
     progress: Progress | None = None
     """The last denoising step, while it runs in this process."""
+    inline: Path | None = None
+    """The output's file, when the reader is to have it inside the answer; tell ``Service.received`` afterwards."""
 
     @property
     def completed(self) -> bool:
         return self.request.state in TERMINAL
+
+    @property
+    def billable_units(self) -> str:
+        return units(self.request.charge)
 
 
 class Service:
@@ -63,6 +73,7 @@ class Service:
         self._strict_submit = strict_submit
         self._min_free = min_free
         self._draining = False
+        self.ledger = Ledger(parts)
 
     def endpoint(self, id: str) -> Endpoint:
         """Raises NotFound for an endpoint that is not served, told as fal tells it."""
@@ -72,6 +83,19 @@ class Service:
         if any(endpoint.app == f"{owner}/{alias}" for endpoint in self._parts.endpoints.values()):
             raise NotFound(f"Path /{path} not found")
         raise NotFound(f"Application '{id}' not found")
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """The endpoints that are served, by id, in the catalogue's order."""
+        return self._parts.endpoints
+
+    def document(self, kind: Kind, endpoint_id: str, origin: str) -> str:
+        """A generated document of an endpoint, its links under ``origin``. Raises NotFound."""
+        return render(kind, self.endpoint(endpoint_id), self.endpoints, origin)
+
+    def index(self, origin: str) -> str:
+        """The page that lists the endpoints, its links under ``origin``."""
+        return index(self.endpoints.values(), origin)
 
     async def submit(self, tenant: str, endpoint_id: str, body: Mapping[str, Any], origin: Origin = "queue") -> Receipt:
         """Stores a request; when this returns it is on disk.
@@ -91,7 +115,7 @@ class Service:
             input=orjson.dumps(body).decode(),
             max_attempts=self._parts.policy.max_attempts,
         )
-        now = time.time()
+        now = wall_clock()
         lines = [LogLine(at=now, level="ERROR", message=error.message)] if error else []
         seq = await self._store.write(transitions.submit(new, now=now, error=error, lines=lines))
         self._changes.announce(QUEUE)
@@ -107,10 +131,23 @@ class Service:
         )
 
     async def result(self, tenant: str, app: str, id: str) -> View:
-        """The request with its output, if it is done; its ``request.state`` says what else it may be."""
+        """The request with its output, if it is done; its ``request.state`` says what else it may be.
+
+        Raises NotFound when the output was deleted, and for one of sync_mode when it was read before.
+        """
         request = await self._find(tenant, app, id)
-        output = await self._store.read(transitions.get_output(id)) if request.state == "done" else None
-        return View(request=request, output=orjson.loads(output) if output else None)
+        if request.state != "done":
+            return View(request=request)
+        stored = await self._store.read(transitions.get_output(id))
+        if stored is None:
+            raise NotFound
+        output = orjson.loads(stored)
+        name = output["video"]["url"].removeprefix(FILES_PATH)
+        return View(request=request, output=output, inline=self._parts.blobs.path(name) if request.ephemeral else None)
+
+    async def received(self, id: str) -> None:
+        """The one reader of an inline output has it: only the row remains."""
+        await forget_output(self._parts, id)
 
     async def wait(self, tenant: str, app: str, id: str) -> View:
         """The result, as soon as there is one."""
@@ -121,7 +158,7 @@ class Service:
     async def cancel(self, tenant: str, app: str, id: str) -> None:
         """A queued request ends at once, a running one between two steps. Raises AlreadyCompleted, NotFound."""
         await self._find(tenant, app, id)
-        found = await self._store.write(transitions.cancel(id, now=time.time()))
+        found = await self._store.write(transitions.cancel(id, now=wall_clock()))
         if found in TERMINAL:
             raise AlreadyCompleted
         self._runner.cancel(id)

@@ -15,8 +15,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def upgrade(url: str) -> None:
     """Runs the migrations that ``url`` lacks. Raises ConfigurationError when a newer version has written it."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config = _config()
     scripts = ScriptDirectory.from_config(config)
     engine = sqlalchemy.create_engine(url)
     try:
@@ -26,8 +25,21 @@ def upgrade(url: str) -> None:
                 return
             if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
                 raise ConfigurationError(f"the database was written by a newer version (revision {current})")
+            # The driver begins a transaction for changes of rows only; a schema half upgraded could not be opened.
+            connection.exec_driver_sql("BEGIN")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
     finally:
         engine.dispose()
+
+
+def head() -> str | None:
+    """The revision of this version's schema."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config

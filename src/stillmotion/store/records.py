@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -66,12 +67,26 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What a request costs: ``quantity`` of ``unit`` at ``unit_price`` each."""
+
+    quantity: Decimal
+    unit: str
+    unit_price: Decimal
+    cost: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
     output: str
     """The output object as JSON text."""
     files: tuple[StoredFile, ...]
     model: str
     inference_seconds: float
+    charge: Charge | None = None
+    """None: not priced."""
+    forget_at: float | None = None
+    """Unix time at which an output for one reader only is deleted, if nobody read it; None: an output that is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +121,11 @@ class Request:
     attempt: int
     cancel_requested: bool
     error: Error | None
+    charge: Charge | None
+    gpu_seconds: float | None
+    """Seconds that the engine worked on the last attempt; None when it never began."""
+    ephemeral: bool
+    """The output is for one reader only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,3 +134,46 @@ class Beat:
 
     held: bool
     cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What went in and came out, as JSON text."""
+
+    input: str
+    output: str | None
+
+
+Order = Literal["ended_at", "duration"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Which ended requests of a tenant are meant, newest or longest first."""
+
+    tenant: str
+    endpoints: tuple[str, ...]
+    start: float
+    end: float
+    """Unix times at which they ended; ``end`` itself is not included."""
+    kinds: frozenset[str] | None = None
+    """Kinds of error, the empty one for success; None: all."""
+    id: str | None = None
+    order: Order = "ended_at"
+    after: tuple[float, int] | None = None
+    """Sort key and ``seq`` of the last one that was seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """``requests`` successes that cost the same, ended within one slot of time."""
+
+    tenant: str
+    endpoint: str
+    slot: float
+    """Unix time at which the slot begins."""
+    requests: int
+    charge: Charge | None
+    """Of each of them."""
+    gpu_seconds: float
+    """Of all of them."""

@@ -18,13 +18,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.exc import DBAPIError
 
 from stillmotion.errors import ConfigurationError, Unavailable
 from stillmotion.store.migrate import upgrade
-from stillmotion.store.statements import STATEMENTS
+from stillmotion.store.sqlite_statements import CompiledStatements
 from stillmotion.store.transitions import Transaction
 
 Result = TypeVar("Result")
@@ -38,7 +36,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, lock: int) -> None:
         self._lock = lock
-        self._texts = {id(statement): _compiled(statement) for statement in STATEMENTS}
+        self._statements = CompiledStatements()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._opened_at = time.monotonic()
@@ -115,7 +113,7 @@ class SqliteStore:
             # One snapshot for all statements of the transaction.
             connection.execute("BEGIN")
             try:
-                return self._drive(connection, transaction)
+                return self._statements.run(connection, transaction)
             finally:
                 connection.execute("ROLLBACK")
         except sqlite3.OperationalError as error:
@@ -158,7 +156,7 @@ class SqliteStore:
         """Runs one transaction inside the group; returns how to tell its caller once the group is on disk."""
         connection.execute("SAVEPOINT one")
         try:
-            result = job.probe(connection) if job.probe else self._drive(connection, job.transaction)
+            result = job.probe(connection) if job.probe else self._statements.run(connection, job.transaction)
         except sqlite3.OperationalError:
             # Disk full, I/O error, lock: the whole group is in doubt, and the caller may try again.
             raise
@@ -169,18 +167,6 @@ class SqliteStore:
             return lambda: job.fail(failure)
         connection.execute("RELEASE one")
         return lambda: job.succeed(result)
-
-    def _drive(self, connection: sqlite3.Connection, transaction: Transaction[Result]) -> Result:
-        rows: Sequence[Mapping[str, Any]] | None = None
-        while True:
-            try:
-                statement, parameters = next(transaction) if rows is None else transaction.send(rows)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
-            text, constants = self._texts[id(statement)]
-            # sqlite3.Row answers to keys(), but is no Mapping; dict(row) costs 0.4 us.
-            rows = [dict(row) for row in connection.execute(text, {**constants, **parameters}).fetchall()]
 
 
 class _Job:
@@ -223,12 +209,6 @@ def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 def _pragmas(connection: sqlite3.Connection) -> Mapping[str, Any]:
     names = ("journal_mode", "synchronous", "foreign_keys")
     return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
-
-
-def _compiled(statement: Executable) -> tuple[str, dict[str, Any]]:
-    """SQL text with named parameters, and the values that the expression itself holds."""
-    compiled = statement.compile(dialect=SQLiteDialect(paramstyle="named"))  # type: ignore[attr-defined]
-    return compiled.string, {name: value for name, value in compiled.params.items() if value is not None}
 
 
 def _never() -> Transaction[None]:

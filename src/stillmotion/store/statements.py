@@ -5,7 +5,23 @@ A claim is one statement; every write on behalf of a runner carries the fence (i
 
 from typing import Any
 
-from sqlalchemy import Executable, Integer, and_, bindparam, insert, literal, null, select, update
+from sqlalchemy import (
+    Executable,
+    Float,
+    Integer,
+    String,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from stillmotion.store import tables
 
@@ -22,9 +38,9 @@ def _fenced() -> Any:
     )
 
 
-_COLUMNS = tuple(
-    column for column in tables.requests.c if column.name not in {"max_attempts", "lease", "lease_expires"}
-)
+_INTERNAL = {"max_attempts", "lease", "lease_expires", "error_kind", "forget_at"}
+_COLUMNS = tuple(column for column in tables.requests.c if column.name not in _INTERNAL)
+_CHARGE = (_r.quantity, _r.unit, _r.unit_price, _r.cost)
 _HELD = (_r.id, _r.lease, _r.attempt, _r.max_attempts, _r.cancel_requested)
 _UNLEASED = {"lease": null(), "lease_expires": null()}
 
@@ -43,6 +59,7 @@ INSERT_REQUEST = (
         max_attempts=bindparam("max_attempts"),
         cancel_requested=False,
         error=bindparam("error"),
+        error_kind=bindparam("error_kind"),
     )
     .returning(_r.seq)
 )
@@ -93,6 +110,14 @@ SETTLE = (
         inference_seconds=bindparam("new_inference_seconds"),
         model=bindparam("new_model"),
         error=bindparam("new_error"),
+        error_kind=bindparam("new_error_kind"),
+        quantity=bindparam("new_quantity"),
+        unit=bindparam("new_unit"),
+        unit_price=bindparam("new_unit_price"),
+        cost=bindparam("new_cost"),
+        gpu_seconds=bindparam("new_gpu_seconds"),
+        ephemeral=bindparam("new_ephemeral"),
+        forget_at=bindparam("new_forget_at"),
         **_UNLEASED,
     )
     .returning(_r.tenant)
@@ -113,19 +138,31 @@ RELEASE = (
         attempt=bindparam("new_attempt"),
         ended_at=bindparam("new_ended_at"),
         error=bindparam("new_error"),
+        error_kind=bindparam("new_error_kind"),
         **_UNLEASED,
     )
 )
 END_QUEUED_RUNS = (
     update(tables.requests)
     .where(_r.state == "queued", _r.origin == "run")
-    .values(state="cancelled", ended_at=bindparam("now"), error=bindparam("new_error"))
+    .values(
+        state="cancelled",
+        ended_at=bindparam("now"),
+        error=bindparam("new_error"),
+        error_kind=bindparam("new_error_kind"),
+    )
     .returning(_r.id)
 )
 CANCEL_QUEUED = (
     update(tables.requests)
     .where(_r.id == bindparam("request_id"), _r.state == "queued")
-    .values(state="cancelled", cancel_requested=True, ended_at=bindparam("now"), error=bindparam("cancelled"))
+    .values(
+        state="cancelled",
+        cancel_requested=True,
+        ended_at=bindparam("now"),
+        error=bindparam("new_error"),
+        error_kind=bindparam("new_error_kind"),
+    )
     .returning(_r.state)
 )
 CANCEL_RUNNING = (
@@ -140,6 +177,82 @@ GET_LOGS = select(_l.at, _l.level, _l.message).where(_l.request_id == bindparam(
 QUEUED = select(_r.seq).where(_r.state == "queued").order_by(_r.seq).limit(bindparam("most"))
 GET_FILE = select(_f.content_type, _f.size).where(_f.name == bindparam("name"))
 ALL_FILES = select(_f.name)
+
+DUE = select(_r.id).where(_r.forget_at <= bindparam("now")).order_by(_r.forget_at).limit(bindparam("most"))
+FORGET_OUTPUT = update(tables.payloads).where(_p.request_id == bindparam("id")).values(output=null())
+FORGOTTEN = update(tables.requests).where(_r.id == bindparam("request_id")).values(forget_at=null())
+DELETE_PAYLOAD = delete(tables.payloads).where(_p.request_id == bindparam("id"))
+DELETE_FILES = delete(tables.files).where(_f.request_id == bindparam("id")).returning(_f.name)
+GET_STATE_OF = select(_r.state).where(_r.id == bindparam("id"), _r.tenant == bindparam("tenant")).with_for_update()
+GET_PAYLOAD = (
+    select(_p.input, _p.output)
+    .join(tables.requests, _r.id == _p.request_id)
+    .where(_r.id == bindparam("id"), _r.tenant == bindparam("tenant"))
+)
+
+
+def _ended() -> Any:
+    """Ended requests of one tenant and endpoint within a span: one range of ix_requests_ended."""
+    return and_(
+        _r.tenant == bindparam("tenant"),
+        _r.endpoint == bindparam("endpoint"),
+        _r.ended_at >= bindparam("start"),
+        _r.ended_at < bindparam("end"),
+    )
+
+
+def _listed(key: Any) -> Any:
+    """Ended requests, greatest ``key`` first, from behind the one that was seen last."""
+    after = bindparam("after_key", type_=Float)
+    return (
+        select(*_COLUMNS, key.label("key"))
+        .where(
+            _ended(),
+            or_(key < after, and_(key == after, _r.seq < bindparam("after_seq"))),
+            # ",a,b," holds ",a,": a list of any length in a statement that is compiled once.
+            or_(
+                bindparam("kinds", type_=String).is_(None),
+                bindparam("kinds", type_=String).like(literal("%,") + func.coalesce(_r.error_kind, "") + ",%"),
+            ),
+            or_(bindparam("only", type_=String).is_(None), _r.id == bindparam("only", type_=String)),
+        )
+        .order_by(key.desc(), _r.seq.desc())
+        .limit(bindparam("most"))
+    )
+
+
+LIST_BY_END = _listed(_r.ended_at)
+LIST_BY_DURATION = _listed(func.coalesce(_r.ended_at - _r.started_at, 0.0))
+
+
+def _used(*where: Any) -> Any:
+    """Successes, those that cost the same within one slot of time as one row: sums stay exact, because the reader
+    multiplies decimals by a count."""
+    slot = cast(_r.ended_at / bindparam("slot_seconds", type_=Float), Integer).label("slot")
+    return (
+        select(
+            _r.tenant,
+            _r.endpoint,
+            slot,
+            *_CHARGE,
+            func.count().label("requests"),
+            func.coalesce(func.sum(_r.gpu_seconds), 0.0).label("gpu_seconds"),
+        )
+        .where(_r.state == "done", *where)
+        .group_by(_r.tenant, _r.endpoint, slot, *_CHARGE)
+        .order_by(_r.tenant, _r.endpoint, slot)
+    )
+
+
+USED = _used(_ended())
+USED_BY_ALL = _used(_r.ended_at >= bindparam("start"))
+CHARGES = (
+    select(func.count().label("requests"), *_CHARGE)
+    .where(
+        _r.state == "done", _r.tenant == bindparam("tenant"), _r.endpoint == bindparam("endpoint"), _r.cost.is_not(None)
+    )
+    .group_by(*_CHARGE)
+)
 
 STATEMENTS: tuple[Executable, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Executable))
 """Every statement above, for drivers that compile them once."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -52,6 +53,17 @@ requests = Table(
     Column("lease", String(36)),
     Column("lease_expires", Float),
     Column("error", Text),
+    # The kind of ``error`` again, so that a listing can ask for it.
+    Column("error_kind", String(40)),
+    # What a success costs: decimals as text, because neither database sums floats exactly. Null: not priced.
+    Column("quantity", String(40)),
+    Column("unit", String(16)),
+    Column("unit_price", String(40)),
+    Column("cost", String(40)),
+    Column("gpu_seconds", Float),
+    # The output is for one reader only: deleted once it was read, at ``forget_at`` at the latest.
+    Column("ephemeral", Boolean, nullable=False, server_default=false()),
+    Column("forget_at", Float),
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state"),
     CheckConstraint("(state = 'running') = (lease IS NOT NULL)", name="lease"),
     sqlite_autoincrement=True,
@@ -68,6 +80,14 @@ Index(
     requests.c.lease_expires,
     sqlite_where=text("state = 'running'"),
     postgresql_where=text("state = 'running'"),
+)
+# A listing is one range of this index per endpoint, however many requests the others have.
+Index("ix_requests_ended", requests.c.tenant, requests.c.endpoint, requests.c.ended_at)
+Index(
+    "ix_requests_forget",
+    requests.c.forget_at,
+    sqlite_where=text("forget_at IS NOT NULL"),
+    postgresql_where=text("forget_at IS NOT NULL"),
 )
 
 payloads = Table(
@@ -100,3 +120,4 @@ files = Table(
     Column("size", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
 )
+Index("ix_files_request", files.c.request_id)

@@ -18,6 +18,7 @@ no rows back means that the fence is void and that nothing was changed.
 
 import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable
@@ -27,6 +28,7 @@ from stillmotion.store import statements as sql
 from stillmotion.store.records import (
     TERMINAL,
     Beat,
+    Charge,
     Claim,
     Error,
     FailedFor,
@@ -45,6 +47,8 @@ Result = TypeVar("Result")
 Row = Mapping[str, Any]
 Step = tuple[Executable, Mapping[str, Any]]
 Transaction = Generator[Step, Sequence[Row], Result]
+
+_CHARGE = ("quantity", "unit", "unit_price", "cost")
 
 CANCELLED_BY_CLIENT = Error(kind="client_cancelled", message="Request cancelled by the client.")
 CLIENT_DISCONNECTED = Error(kind="client_disconnected", message="The client of this request went away.")
@@ -68,6 +72,7 @@ def submit(
             "ended_at": now if error else None,
             "max_attempts": new.max_attempts,
             "error": _error_text(error),
+            "error_kind": error.kind if error else None,
         },
     )
     yield sql.INSERT_PAYLOAD, {"id": new.id, "input": new.input}
@@ -107,20 +112,16 @@ def append_logs(fence: Fence, lines: Iterable[LogLine]) -> Transaction[bool]:
     return bool(rows)
 
 
-def settle(fence: Fence, outcome: Outcome, *, now: float, lines: Iterable[LogLine] = ()) -> Transaction[bool]:
-    """Ends the request: state, result, files and the last log lines in one transaction. False: the fence is void."""
-    state, error, model, seconds = _ending(outcome)
-    rows = yield (
-        sql.SETTLE,
-        {
-            **_fence(fence),
-            "new_state": state,
-            "now": now,
-            "new_inference_seconds": seconds,
-            "new_model": model,
-            "new_error": _error_text(error),
-        },
-    )
+def settle(
+    fence: Fence,
+    outcome: Outcome,
+    *,
+    now: float,
+    gpu_seconds: float | None = None,
+    lines: Iterable[LogLine] = (),
+) -> Transaction[bool]:
+    """Ends the request: state, result, cost, files and last log lines in one transaction. False: the fence is void."""
+    rows = yield sql.SETTLE, {**_fence(fence), "now": now, "new_gpu_seconds": gpu_seconds, **_ending(outcome)}
     if not rows:
         return False
     yield from _append(fence.id, lines)
@@ -157,13 +158,13 @@ def recover(*, now: float, before: float, failure: Error) -> Transaction[list[tu
 
 def end_orphaned_runs(*, now: float) -> Transaction[list[str]]:
     """Ends waiting requests that lived on a connection of an earlier process: nobody can read their result."""
-    rows = yield sql.END_QUEUED_RUNS, {"now": now, "new_error": _error_text(CLIENT_DISCONNECTED)}
+    rows = yield sql.END_QUEUED_RUNS, {"now": now, **_new_error(CLIENT_DISCONNECTED)}
     return [row["id"] for row in rows]
 
 
 def cancel(id: str, *, now: float) -> Transaction[State | None]:
     """Ends a queued request, asks a running one to end. Returns the state that was found, None for an unknown id."""
-    if (yield sql.CANCEL_QUEUED, {"request_id": id, "now": now, "cancelled": _error_text(CANCELLED_BY_CLIENT)}):
+    if (yield sql.CANCEL_QUEUED, {"request_id": id, "now": now, **_new_error(CANCELLED_BY_CLIENT)}):
         return "queued"
     if (yield sql.CANCEL_RUNNING, {"request_id": id}):
         return "running"
@@ -172,14 +173,36 @@ def cancel(id: str, *, now: float) -> Transaction[State | None]:
     return state
 
 
+def due(*, now: float, most: int) -> Transaction[list[str]]:
+    """Requests whose output was for one reader, who did not come in time."""
+    return [row["id"] for row in (yield sql.DUE, {"now": now, "most": most})]
+
+
+def forget_output(id: str) -> Transaction[list[str]]:
+    """Leaves the row of a request without its output. Returns the names of the files to delete."""
+    yield sql.FORGET_OUTPUT, {"id": id}
+    yield sql.FORGOTTEN, {"request_id": id}
+    return [row["name"] for row in (yield sql.DELETE_FILES, {"id": id})]
+
+
+def delete_payloads(tenant: str, id: str) -> Transaction[tuple[State | None, list[str]]]:
+    """Removes input and output of a request that has ended.
+
+    Returns the state that was found and the names of the files to delete; nothing was removed unless the state is a
+    final one. None: the tenant has no such request.
+    """
+    rows = yield sql.GET_STATE_OF, {"tenant": tenant, "id": id}
+    state: State | None = rows[0]["state"] if rows else None
+    if state not in TERMINAL:
+        return state, []
+    yield sql.DELETE_PAYLOAD, {"id": id}
+    yield sql.FORGOTTEN, {"request_id": id}
+    return state, [row["name"] for row in (yield sql.DELETE_FILES, {"id": id})]
+
+
 def get(id: str) -> Transaction[Request | None]:
     rows = yield sql.GET, {"id": id}
-    if not rows:
-        return None
-    row = dict(rows[0])
-    row["cancel_requested"] = bool(row["cancel_requested"])
-    row["error"] = Error(**json.loads(row["error"])) if row["error"] else None
-    return Request(**row)
+    return as_request(rows[0]) if rows else None
 
 
 def get_logs(id: str) -> Transaction[list[LogLine]]:
@@ -213,14 +236,50 @@ def _append(id: str, lines: Iterable[LogLine]) -> Generator[Step, Sequence[Row],
         yield sql.INSERT_LOG, {"id": id, **to_json(line)}
 
 
-def _ending(outcome: Outcome) -> tuple[State, Error | None, str | None, float | None]:
+def as_request(found: Row) -> Request:
+    row = dict(found)
+    row["cancel_requested"] = bool(row["cancel_requested"])
+    row["ephemeral"] = bool(row["ephemeral"])
+    row["error"] = Error(**json.loads(row["error"])) if row["error"] else None
+    row["charge"] = as_charge(row)
+    for name in _CHARGE:
+        del row[name]
+    return Request(**row)
+
+
+def as_charge(row: Row) -> Charge | None:
+    if row["cost"] is None:
+        return None
+    return Charge(
+        quantity=Decimal(row["quantity"]),
+        unit=row["unit"],
+        unit_price=Decimal(row["unit_price"]),
+        cost=Decimal(row["cost"]),
+    )
+
+
+def _ending(outcome: Outcome) -> dict[str, Any]:
+    """The columns of a row that ends."""
+    ending: dict[str, Any] = dict.fromkeys(
+        ("new_inference_seconds", "new_model", "new_forget_at", *(f"new_{name}" for name in _CHARGE))
+    )
+    ending |= {"new_ephemeral": False, **_new_error(None)}
     match outcome:
         case Succeeded():
-            return "done", None, outcome.model, outcome.inference_seconds
+            ending |= {
+                "new_state": "done",
+                "new_model": outcome.model,
+                "new_inference_seconds": outcome.inference_seconds,
+                "new_ephemeral": outcome.forget_at is not None,
+                "new_forget_at": outcome.forget_at,
+            }
+            if charge := outcome.charge:
+                ending |= {f"new_{name}": str(getattr(charge, name)) for name in _CHARGE}
         case FailedFor():
-            return "failed", outcome.error, None, None
+            ending |= {"new_state": "failed", **_new_error(outcome.error)}
         case WasCancelled():
-            return "cancelled", CANCELLED_BY_CLIENT, None, None
+            ending |= {"new_state": "cancelled", **_new_error(CANCELLED_BY_CLIENT)}
+    return ending
 
 
 def _release(
@@ -242,11 +301,15 @@ def _release(
             "new_state": state,
             "new_attempt": attempt,
             "new_ended_at": now if state in TERMINAL else None,
-            "new_error": _error_text(error),
+            **_new_error(error),
         },
     )
     yield from _append(row["id"], lines)
     return state
+
+
+def _new_error(error: Error | None) -> dict[str, str | None]:
+    return {"new_error": _error_text(error), "new_error_kind": error.kind if error else None}
 
 
 def _error_text(error: Error | None) -> str | None:

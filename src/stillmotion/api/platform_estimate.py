@@ -1,0 +1,69 @@
+"""``POST /v1/models/pricing/estimate``: what calls or units would cost."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stillmotion.api.json import json_response, read_object
+from stillmotion.api.queue import LOCAL_TENANT
+from stillmotion.errors import BadRequest
+from stillmotion.service.ledger import CURRENCY
+from stillmotion.service.service import Service
+
+QUANTITIES: Mapping[str, tuple[str, Decimal]] = {
+    "historical_api_price": ("call_quantity", Decimal(1)),
+    "unit_price": ("unit_quantity", Decimal("0.000001")),
+}
+"""By type of estimate the field that says how much, and its least value."""
+MOST = Decimal(10**12)
+CENT_PARTS = Decimal("0.000000001")
+MAX_ENDPOINTS = 50
+
+
+class Estimate:
+    def __init__(self, service: Service) -> None:
+        self._ledger = service.ledger
+
+    async def answer(self, request: Request) -> Response:
+        body = await read_object(request)
+        kind = body.get("estimate_type")
+        if not isinstance(kind, str) or kind not in QUANTITIES:
+            raise BadRequest(f"estimate_type: should be one of {', '.join(QUANTITIES)}")
+        quantities = _quantities(body.get("endpoints"), *QUANTITIES[kind])
+        self._ledger.known(tuple(quantities))
+        total = Decimal(0)
+        for id, quantity in quantities.items():
+            total += quantity * (await self._call_cost(id) if kind == "historical_api_price" else self._unit_price(id))
+        cost = float(total.quantize(CENT_PARTS))
+        return json_response({"estimate_type": kind, "total_cost": cost, "currency": CURRENCY})
+
+    def _unit_price(self, id: str) -> Decimal:
+        for price in self._ledger.prices([id]):
+            return price.unit_price
+        raise BadRequest(f"endpoints.{id}: is not priced")
+
+    async def _call_cost(self, id: str) -> Decimal:
+        cost = await self._ledger.average_cost(LOCAL_TENANT, id)
+        if cost is None:
+            raise BadRequest(f"endpoints.{id}: has no priced request yet to estimate from; use unit_price")
+        return cost
+
+
+def _quantities(endpoints: Any, field: str, least: Decimal) -> dict[str, Decimal]:
+    if not isinstance(endpoints, dict) or not 1 <= len(endpoints) <= MAX_ENDPOINTS:
+        raise BadRequest(f"endpoints: should be an object of 1 to {MAX_ENDPOINTS} endpoint ids")
+    return {id: _quantity(id, entry, field, least) for id, entry in endpoints.items()}
+
+
+def _quantity(id: str, entry: Any, field: str, least: Decimal) -> Decimal:
+    value = entry.get(field) if isinstance(entry, dict) else None
+    whole = least == 1
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise BadRequest(f"endpoints.{id}.{field}: should be a {'whole number' if whole else 'number'}")
+    quantity = Decimal(str(value))
+    if not least <= quantity <= MOST:
+        raise BadRequest(f"endpoints.{id}.{field}: should be from {least:f} to {MOST:f}")
+    return quantity
