@@ -303,6 +303,21 @@ def test_websockets_pass_and_outlive_the_idle_time(edge: EdgeProcess, strict: ss
             assert websocket.recv(PATIENCE) == "hello"
 
 
+def test_the_rest_of_a_body_and_an_upgrade_in_one_read(edge: EdgeProcess) -> None:
+    """Both complete a message of an idle connection; neither may leave a timer behind that cuts the websocket."""
+    with edge.connect() as used:
+        used.sendall(b"POST /early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n")
+        assert read_response(used)[0] == 401
+        used.sendall(
+            b"xGET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert used.recv(4096).startswith(b"HTTP/1.1 101 ")
+        used.settimeout(1.5)  # the idle time is 1 s
+        with pytest.raises(TimeoutError):
+            assert used.recv(1) == b"", "the websocket was cut"
+
+
 def test_connections_of_one_address_can_be_bounded(tmp_path: Path) -> None:
     with edge_process(tmp_path, limits={"connections_per_address": 3}) as child, contextlib.ExitStack() as stack:
         held = [stack.enter_context(child.connect()) for _ in range(3)]

@@ -140,6 +140,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.response_complete:
             # That was the rest of a request that is answered already: only now is the connection idle.
             self._reading.clear()
+            # One read may complete two messages (that rest, and an upgrade); a timer left behind would cut the second.
+            self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
