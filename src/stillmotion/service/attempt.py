@@ -126,11 +126,17 @@ class Attempt:
             outcome = await self._produce_or_stop()
         state = await self._finish(outcome)
         if state != "done":
-            for name in self._adopted:
-                await self._parts.blobs.delete(name)
+            await self._delete_unclaimed()
         await self._parts.blobs.drop_work(self._work_name)
         log.info("attempt ended", request=self.id, attempt=self._fence.attempt, state=state)
         return state
+
+    async def _delete_unclaimed(self) -> None:
+        """Deletes files that no row names: a commit that was answered by an error may have happened all the same."""
+        for name in self._adopted:
+            with suppress(Unavailable):  # the sweep at the next start looks again
+                if await self._parts.store.read(transitions.get_file(name)) is None:
+                    await self._parts.blobs.delete(name)
 
     @property
     def _work_name(self) -> str:
