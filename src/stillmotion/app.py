@@ -1,17 +1,17 @@
 """Composition: settings become parts, parts become the platform. The one module that knows every part."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from stillmotion.api.application import create_api
-from stillmotion.edge.body import BodyLimit
+from stillmotion.edge.body import BodyLimit, by_prefix
 from stillmotion.edge.origin import OriginGuard
 from stillmotion.edge.request_id import RequestId
 from stillmotion.endpoints.bounds import Bounds
@@ -87,7 +87,9 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
 def application(running: Platform) -> ASGIApp:
     """The HTTP application with its guards, outermost first: request ids, origins, body limits."""
     settings = running.settings
-    guarded: ASGIApp = BodyLimit(create_api(running.service), _body_limit(settings.max_body_bytes))
+    largest = settings.max_body_bytes
+    limits = by_prefix({"/run": largest, "/queue": largest}, min(largest, SMALL_BODY))
+    guarded: ASGIApp = BodyLimit(create_api(running.service), limits)
     guarded = OriginGuard(guarded, hosts=(settings.host, *settings.allowed_hosts), origins=settings.allowed_origins)
     return RequestId(guarded)
 
@@ -166,10 +168,3 @@ def _policy(settings: Settings) -> Policy:
         bounds=Bounds(**{field.name: getattr(settings, field.name) for field in fields(Bounds)}),
         images=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
     )
-
-
-def _body_limit(largest: int) -> Callable[[Scope], int]:
-    def limit(scope: Scope) -> int:
-        return largest if scope["path"].startswith(("/run/", "/queue/")) else min(largest, SMALL_BODY)
-
-    return limit
