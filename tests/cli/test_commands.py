@@ -56,6 +56,15 @@ class TestGenerate:
         with av.open(str(tmp_path / "out.mp4")) as container:
             assert sum(1 for _ in container.decode(video=0)) == 9
 
+    def test_a_video_can_be_made_again_from_itself(self, tmp_path, photograph):
+        self.generate(tmp_path, small(image_url=str(photograph)), "--engine", "mock")
+        again = tmp_path / "again.mp4"
+        done = stillmotion(
+            "generate", ENDPOINT, "--input", tmp_path / "out.mp4", "-o", again, "--engine", "mock", cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert again.read_bytes() == (tmp_path / "out.mp4").read_bytes()
+
     @pytest.mark.parametrize("sync_mode", [False, True])
     def test_on_a_running_server(self, tmp_path, mock_server, sync_mode):
         done = self.generate(tmp_path, small(sync_mode=sync_mode), "--url", mock_server.http)

@@ -47,7 +47,12 @@ def serve(
 @app.command()
 def generate(
     endpoint: EndpointArgument,
-    input: Annotated[Path, typer.Option("--input", metavar="FILE.json", help="The request's input; - reads stdin.")],
+    input: Annotated[
+        Path,
+        typer.Option(
+            "--input", metavar="FILE.json", help="The request's input; - reads stdin; a video made here is made again."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the video goes.")],
     url: Annotated[str | None, typer.Option(help="Use this running server instead of an engine of its own.")] = None,
     engine: EngineOption = None,

@@ -19,12 +19,14 @@ from stillmotion.api.faults import error_body
 from stillmotion.app import Platform, platform
 from stillmotion.cli import log
 from stillmotion.errors import ConfigurationError, StillmotionError
+from stillmotion.media.probe import read_settings
 from stillmotion.service.faults import stored
 from stillmotion.service.service import View
 from stillmotion.settings import Settings
 
 TENANT = "local"
 POLL_SECONDS = 0.25
+VIDEOS = frozenset({".mp4", ".webm", ".mov", ".gif"})
 
 
 def generate_once(endpoint: str, source: Path, target: Path, *, url: str | None, **flags: Any) -> int:
@@ -55,11 +57,22 @@ class _Display(Progress):
 
 def _read(source: Path) -> dict[str, Any]:
     try:
+        if source.suffix.lower() in VIDEOS:
+            return _read_video(source)
         body = json.loads(sys.stdin.read() if str(source) == "-" else source.read_text())
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{source} cannot be read as JSON: {error}") from None
     if not isinstance(body, dict):
         raise ConfigurationError(f"{source} must hold a JSON object")
+    return body
+
+
+def _read_video(source: Path) -> dict[str, Any]:
+    """The input that a video of ours was made with; a picture that came as a data URI is not in it."""
+    settings = read_settings(source)
+    if settings is None:
+        raise ConfigurationError(f"{source} does not say how it was made")
+    body: dict[str, Any] = json.loads(settings)["input"]
     return body
 
 
