@@ -9,7 +9,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 T = typing.TypeVar("T")
@@ -18,6 +18,12 @@ Family = Literal["ltx-2", "ltx-2.3"]
 
 Schedule = Literal["ltx2", "linear_quadratic", "beta", "distilled"]
 """How noise levels are spread over the steps. ``distilled`` is the table of the 8-step models; fewer steps: its end."""
+
+Upsampling = Literal["spatial_x2", "temporal_x2"]
+"""Doubling the latents of a stage for the next one: both sides, or the number of latent frames less one."""
+
+Acceleration = Literal["none", "regular", "high", "full"]
+"""How much exactness is given up for time; ``none`` is exact. docs/engine.md says what each level leaves out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,14 @@ class Model:
     """Most pixels of one frame that this model computes; a larger delivery is scaled up. ``None``: no limit."""
     max_frames: int | None = None
     """Most frames that this model computes; a longer delivery is resampled in time. ``None``: no limit."""
+    upsamplers: tuple[Upsampling, ...] = ()
+    """What can stand between two of its stages."""
+    loras: tuple[str, ...] = ()
+    """LoRAs that come with the bundle, by name: ``distilled``, and the words of ``camera_lora``."""
+    distilled: bool = False
+    """True for weights that were trained to need few steps and no guidance: no distilled LoRA belongs on them."""
+    can_expand_prompts: bool = False
+    """Whether its text model can rewrite a prompt."""
     demonstration: bool = False
     """True for a bundle that shows the machinery rather than pictures; results must say so."""
 
@@ -64,8 +78,22 @@ class Keyframe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Low-rank weights that are added to the transformer's, ``scale`` times."""
+
+    name: str
+    """One of ``Model.loras`` where ``bundled``; else ``Work.loras`` maps it to a file."""
+    scale: float = 1.0
+    bundled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One denoising run over video and audio together, on the network's own grid."""
+    """One denoising run over video and audio together, on the network's own grid.
+
+    The first stage of a job starts from noise. Each later one doubles the video of the stage before in latent space,
+    puts noise of its schedule's first level in and refines it; the sound of the first stage is the one that is kept.
+    """
 
     width: int
     height: int
@@ -80,6 +108,9 @@ class Stage:
     """Weight of gradient estimation; 0 is off, and 1 is the plain step as well."""
     restart: bool = False
     """Whether every step puts a little fresh noise in."""
+    start: Literal["noise", "spatial_x2", "temporal_x2"] = "noise"
+    """Noise for the first stage, else the ``Upsampling`` of the stage before."""
+    loras: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +128,11 @@ class Job:
     audio: bool
     keyframes: tuple[Keyframe, ...]
     stages: tuple[Stage, ...]
+    acceleration: Acceleration = "none"
+    expand_prompt: bool = False
+    """Whether the engine's text model rewrites the prompt first; ``Done.prompt`` is what became of it."""
+    check_safety: bool = False
+    """Whether the engine's checker, if it has one, sees the pictures that come in and frames that go out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +157,8 @@ class Work:
     """Request field name to the path of an upright RGB picture."""
     output: str
     """Path of the file to write; its folder exists."""
+    loras: Mapping[str, str] = field(default_factory=dict)
+    """Name of a ``Lora`` that is not bundled to the path of its safetensors file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +198,10 @@ class Done:
     media: Media
     seconds: Mapping[str, float]
     """Wall seconds by part of the work (text, image, denoise, decode, encode), for the request's metrics."""
+    prompt: str | None = None
+    """The prompt that was used, where it is not the job's."""
+    checked: bool = False
+    """Whether a safety checker saw the pictures and frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +216,8 @@ class Failed:
     """A ``kind`` of the tree in errors.py."""
     message: str
     fatal: bool
+    field: str | None = None
+    """The request field at fault, where one is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,8 +80,15 @@ def test_fields_with_defaults_may_be_absent(edit: Callable[..., Path]) -> None:
         ("licence", {"name": "X", "file": "LICENSE.txt", "url": "https://example.org"}, "either a file or a url"),
         ("licence", {"name": "X", "file": "absent.txt"}, "lacks absent.txt"),
         ("licence", {"name": "X", "file": "../absent.txt"}, "of the bundle's own folder"),
-        ("upsamplers", ["latent_upsampler"], "lacks latent_upsampler/config.json"),
-        ("upsamplers", ["../elsewhere"], "must list folder names"),
+        ("upsamplers", ["spatial_x2"], 'upsamplers must be dict, not ["spatial_x2"]'),
+        ("upsamplers", {"spatial_x3": "folder"}, "upsamplers are spatial_x2 and temporal_x2, not spatial_x3"),
+        ("upsamplers", {"spatial_x2": "absent"}, "lacks absent/config.json"),
+        ("upsamplers", {"spatial_x2": "absent.safetensors"}, "lacks absent.safetensors"),
+        ("upsamplers", {"spatial_x2": "../elsewhere"}, "upsamplers.spatial_x2 must name a file or folder"),
+        ("loras", {"distilled": "absent.safetensors"}, "lacks absent.safetensors"),
+        ("loras", {"distilled": ["a.safetensors"]}, "loras.distilled must name a file or folder"),
+        ("checkpoint", "absent.safetensors", "lacks absent.safetensors"),
+        ("checkpoint", "", "checkpoint must name a file or folder"),
         ("colour", "blue", "unknown colour"),
     ],
 )
@@ -106,7 +113,7 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
 def test_every_missing_component_is_named(copy: Path) -> None:
     shutil.rmtree(copy / "vae")
     shutil.rmtree(copy / "tokenizer")
-    with pytest.raises(BundleError, match=r"lacks vae/config\.json, tokenizer/tokenizer_config\.json"):
+    with pytest.raises(BundleError, match=r"lacks tokenizer/tokenizer_config\.json, vae/config\.json"):
         load_manifest(copy)
 
 

@@ -1,6 +1,7 @@
 """The networks of a bundle, loaded and checked."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2V
 from diffusers.models.autoencoders.autoencoder_kl_ltx2_audio import AutoencoderKLLTX2Audio
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
 from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
 
 from stillmotion.engine.manifest import Manifest
 from stillmotion.engine.quiet import without_progress_bars
 from stillmotion.errors import BundleError
+from stillmotion.job import Upsampling
 
 _VOCODERS = {network.__name__: network for network in (LTX2Vocoder, LTX2VocoderWithBWE)}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -31,6 +34,7 @@ class Components:
     connectors: Any
     text_encoder: Any
     tokenizer: Any
+    upsamplers: Mapping[Upsampling, Any]
     device: torch.device
 
 
@@ -68,6 +72,10 @@ def load_components(folder: Path, manifest: Manifest, device: torch.device, dtyp
         connectors=_load(LTX2TextConnectors, folder / "connectors", device, dtype),
         text_encoder=_load(Gemma3ForConditionalGeneration, folder / "text_encoder", device, dtype),
         tokenizer=_tokenizer(folder / "tokenizer"),
+        upsamplers={
+            kind: _load(LTX2LatentUpsamplerModel, folder / name, device, dtype)
+            for kind, name in manifest.upsamplers.items()
+        },
         device=device,
     )
     _check(components, manifest)

@@ -2,28 +2,29 @@
 
     NAME/
       stillmotion.json                              the manifest, read here
-      transformer/ vae/ audio_vae/ vocoder/ connectors/ text_encoder/ tokenizer/
-      scheduler/ latent_upsampler/                  optional
+      text_encoder/ tokenizer/
+      transformer/ vae/ audio_vae/ vocoder/ connectors/     or the published single file that ``checkpoint`` names
+      a folder or a published file per upsampler, a file per LoRA
 
 Standard library only: planning and the API side read manifests without the network's packages.
 """
 
 import json
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stillmotion.errors import BundleError
-from stillmotion.job import Family, Model
+from stillmotion.job import Family, Model, Upsampling
 
 MANIFEST = "stillmotion.json"
 FORMAT = 1
 """The one manifest format this version reads; raised when a field changes its meaning."""
 
-COMPONENTS = ("transformer", "vae", "audio_vae", "vocoder", "connectors", "text_encoder", "tokenizer")
-"""Folders that every bundle has."""
+COMPONENTS = ("transformer", "vae", "audio_vae", "vocoder", "connectors")
+"""Folders of a bundle without a ``checkpoint``, which holds them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,14 @@ class Manifest:
     """Used where a request gives none."""
     limits: Limits = Limits()
     demonstration: bool = False
-    upsamplers: tuple[str, ...] = ()
-    """Folders of latent upsamplers in the bundle."""
+    checkpoint: str | None = None
+    """Published single file that holds all networks but the text encoder; ``None``: a folder for each."""
+    distilled: bool = False
+    """Whether the weights were trained to need few steps and no guidance."""
+    upsamplers: Mapping[Upsampling, str] = field(default_factory=dict)
+    """Latent upsamplers in the bundle: a folder, or a published safetensors file."""
+    loras: Mapping[str, str] = field(default_factory=dict)
+    """LoRAs in the bundle, name to safetensors file: ``distilled``, and words of ``camera_lora``."""
     can_expand_prompts: bool = False
     """Whether the text encoder's instruction-tuned head came along."""
 
@@ -72,6 +79,10 @@ class Manifest:
             family=self.family,
             max_pixels=self.limits.max_pixels,
             max_frames=self.limits.max_frames,
+            upsamplers=tuple(self.upsamplers),
+            loras=tuple(self.loras),
+            distilled=self.distilled,
+            can_expand_prompts=self.can_expand_prompts,
             demonstration=self.demonstration,
         )
 
@@ -104,7 +115,7 @@ class _Fault(Exception):
     """What is wrong with one field; told to the caller together with the file's path."""
 
 
-_OPTIONAL = ("image_crf", "negative_prompt", "demonstration", "can_expand_prompts")
+_OPTIONAL = ("image_crf", "negative_prompt", "distilled", "demonstration", "can_expand_prompts")
 
 
 def _manifest(data: Mapping[str, Any]) -> Manifest:
@@ -120,12 +131,20 @@ def _manifest(data: Mapping[str, Any]) -> Manifest:
         max_sequence_length=fields.take("max_sequence_length", int),
         licence=_licence(fields.take("licence", dict)),
         limits=_limits(fields.take("limits", dict, default=None)),
-        upsamplers=_names("upsamplers", fields.take("upsamplers", list, default=[])),
+        checkpoint=fields.take("checkpoint", str, default=None),
+        upsamplers=typing.cast(Mapping[Upsampling, str], fields.take("upsamplers", dict, default={})),
+        loras=fields.take("loras", dict, default={}),
         **optional,
     )
     fields.refuse_rest()
     for name, smallest in (("stg_block", 0), ("max_sequence_length", 1), ("image_crf", 0)):
         _at_least(smallest, name, getattr(manifest, name))
+    strangers = sorted(manifest.upsamplers.keys() - set(typing.get_args(Upsampling)))
+    if strangers:
+        raise _Fault(f"upsamplers are {' and '.join(typing.get_args(Upsampling))}, not {', '.join(strangers)}")
+    for name, value in _entries(manifest):
+        if not isinstance(value, str) or not value or Path(value).name != value:
+            raise _Fault(f"{name} must name a file or folder of the bundle, not {json.dumps(value)}")
     if manifest.image_crf > 51:
         raise _Fault("image_crf is at most 51")
     if not manifest.name:
@@ -184,11 +203,12 @@ def _licence(data: Mapping[str, Any]) -> Licence:
     return licence
 
 
-def _names(field: str, values: list[Any]) -> tuple[str, ...]:
-    for value in values:
-        if not isinstance(value, str) or Path(value).name != value:
-            raise _Fault(f"{field} must list folder names, not {json.dumps(value)}")
-    return tuple(values)
+def _entries(manifest: Manifest) -> Iterator[tuple[str, Any]]:
+    """Each part that the manifest names by itself, and where it says so."""
+    if manifest.checkpoint is not None:
+        yield "checkpoint", manifest.checkpoint
+    yield from ((f"upsamplers.{kind}", name) for kind, name in manifest.upsamplers.items())
+    yield from ((f"loras.{lora}", name) for lora, name in manifest.loras.items())
 
 
 def _at_least(smallest: int, name: str, value: int | None) -> None:
@@ -197,9 +217,7 @@ def _at_least(smallest: int, name: str, value: int | None) -> None:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    configurations = {name: "tokenizer_config.json" if name == "tokenizer" else "config.json" for name in COMPONENTS}
-    configurations |= dict.fromkeys(manifest.upsamplers, "config.json")
-    missing = [f"{name}/{file}" for name, file in configurations.items() if not (folder / name / file).is_file()]
+    missing = [file for file in _required(folder, manifest) if not (folder / file).is_file()]
     if manifest.licence.file is not None:
         licence = folder / manifest.licence.file
         if licence.resolve().parent != folder.resolve():
@@ -208,3 +226,12 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             missing.append(manifest.licence.file)
     if missing:
         raise BundleError(f"{folder} lacks {', '.join(missing)}")
+
+
+def _required(folder: Path, manifest: Manifest) -> Iterator[str]:
+    yield "text_encoder/config.json"
+    yield "tokenizer/tokenizer_config.json"
+    if manifest.checkpoint is None:
+        yield from (f"{name}/config.json" for name in COMPONENTS)
+    for _, name in _entries(manifest):
+        yield name if name.endswith(".safetensors") else f"{name}/config.json"
