@@ -217,7 +217,7 @@ class Failed:
     message: str
     fatal: bool
     field: str | None = None
-    """The request field at fault, where one is."""
+    """The request field at fault, or the name of the LoRA, where one is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,8 +46,17 @@ def test_a_tiny_bundles_manifest(bundles: Mapping[Family, Path], family: Family)
     assert manifest.demonstration
     assert manifest.limits == Limits(max_pixels=65536, max_frames=25)
     assert manifest.model() == Model(
-        name=f"tiny-{family}", family=family, max_pixels=65536, max_frames=25, demonstration=True
+        name=f"tiny-{family}",
+        family=family,
+        max_pixels=65536,
+        max_frames=25,
+        upsamplers=tuple(manifest.upsamplers),
+        loras=tuple(manifest.loras),
+        demonstration=True,
     )
+    assert manifest.checkpoint is None
+    assert manifest.upsamplers.keys() == {"spatial_x2", "temporal_x2"}
+    assert "distilled" in manifest.loras
 
 
 def test_fields_with_defaults_may_be_absent(edit: Callable[..., Path]) -> None:

@@ -1,6 +1,8 @@
 """Whole generations, on both families."""
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def test_frames_sound_progress_and_times(engine: Engine, make_job: MakeJob, pict
     assert generation.audio is not None
     assert generation.audio.shape == (2, round(17 / 24 * generation.sample_rate))
     assert generation.audio.std() > 0.01
-    assert set(generation.seconds) == {"text", "image", "denoise", "decode"}
+    assert set(generation.seconds) == {"loras", "text", "image", "denoise", "decode"}
     assert all(seconds > 0 for seconds in generation.seconds.values())
 
 
@@ -256,14 +258,26 @@ def test_half_precision_runs_every_part(
     assert np.isfinite(rough.audio).all()
 
 
+def test_the_text_model_writes_where_the_bundle_says_so(
+    engines: Mapping[Family, Engine], bundles: Mapping[Family, Path], tmp_path: Path
+) -> None:
+    assert engines["ltx-2"].chat is None
+    able = Path(shutil.copytree(bundles["ltx-2"], tmp_path / "able"))
+    manifest = json.loads((able / "stillmotion.json").read_text())
+    (able / "stillmotion.json").write_text(json.dumps(manifest | {"can_expand_prompts": True}))
+    chat = Engine.load(able, device="cpu").chat
+    assert chat is not None
+    reply = chat.reply("Rewrite the prompt.", "a cat", seed=1, should_stop=lambda: False, max_tokens=4)
+    assert not reply.complete
+
+
 STAGE = Stage(width=64, height=64, num_frames=9, fps=24.0, steps=2)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stages": ()}, "one stage, not 0"),
-        ({"stages": (STAGE, STAGE)}, "one stage, not 2"),
+        ({"stages": ()}, "at least one stage"),
         ({"stages": (dataclasses.replace(STAGE, width=72),)}, "72x64 is not on the grid"),
         ({"stages": (dataclasses.replace(STAGE, num_frames=10),)}, "10 frames"),
         ({"width": 63, "stages": (STAGE,)}, "even size"),

@@ -37,8 +37,15 @@ def held_by(components: Components) -> conditioning.Conditioning:
 
 
 def denoiser(
-    components: Components, video: Guidance, audio: Guidance, *, stg_block: int = 1, mode: Mode = "sequential"
+    components: Components,
+    video: Guidance,
+    audio: Guidance,
+    *,
+    stg_block: int = 1,
+    mode: Mode = "sequential",
+    timestep_per_token: bool = True,
 ) -> Denoiser:
+    """With a timestep for every token, as ``by_hand`` has it: few rows are multiplied in another order than many."""
     positive, negative = embed(components, PROMPT), None
     if "negative" in needed(video, audio):
         negative = embed(components, NEGATIVE)
@@ -52,6 +59,7 @@ def denoiser(
         audio=audio,
         stg_block=stg_block,
         mode=mode,
+        timestep_per_token=timestep_per_token,
     )
 
 

@@ -29,6 +29,7 @@ def run(
     sigmas: Sequence[float],
     held: conditioning.Conditioning,
     *,
+    start: State | None = None,
     gamma: float = 0.0,
     eta: float = 0.0,
 ) -> State:
@@ -37,11 +38,64 @@ def run(
         noise,
         sigmas,
         held,
+        start=start,
         gamma=gamma,
         eta=eta,
         on_step=lambda step: None,
         should_stop=lambda: False,
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=st.integers(1, 7), strengths=st.tuples(st.floats(0, 1), st.floats(0, 1)), seed=st.integers(0, 100))
+def test_a_refining_run_starts_from_the_noised_latents_and_the_images(
+    steps: int, strengths: tuple[float, float], seed: int
+) -> None:
+    """x = lerp(c, lerp(z, eps, s), m), with z = 0 for the tokens that a keyframe appends."""
+    video, audio = gaussian(seed, "video", (1, 8, 4), CPU), gaussian(seed, "audio", (1, 5, 3), CPU)
+    start, end = gaussian(seed, "start", (1, 2, 4), CPU), gaussian(seed, "end", (1, 2, 4), CPU)
+    held = free(6, 4).with_start(start, strengths[0]).with_keyframe(end, strengths[1], 8, 24.0)
+    z = State(gaussian(seed, "z", (1, 6, 4), CPU), gaussian(seed, "sound", (1, 5, 3), CPU))
+    padded = State(torch.cat((z.video, torch.zeros(1, 2, 4)), dim=1), z.audio)
+    seen: list[State] = []
+
+    def constant(state: State, sigma: float) -> State:
+        seen.append(state)
+        return padded
+
+    sigmas = levels("distilled", steps)
+    run(constant, once(video, audio), sigmas, held, start=padded)
+    noisy, sound = ((1 - sigmas[0]) * a + sigmas[0] * b for a, b in ((padded.video, video), (z.audio, audio)))
+    expected = torch.cat(
+        (
+            strengths[0] * start + (1 - strengths[0]) * noisy[:, :2],
+            noisy[:, 2:6],
+            strengths[1] * end + (1 - strengths[1]) * sigmas[0] * video[:, 6:],
+        ),
+        dim=1,
+    )
+    torch.testing.assert_close(seen[0].video, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(seen[0].audio, sound, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=st.integers(1, 7), gamma=st.floats(0, 4), eta=st.floats(0, 1), seed=st.integers(0, 100))
+def test_refining_towards_the_start_itself_gives_it_back(steps: int, gamma: float, eta: float, seed: int) -> None:
+    """A denoiser that already finds the start perfect has nothing to change, whatever the method."""
+    start = State(gaussian(seed, "z", (1, 6, 4), CPU), gaussian(seed, "sound", (1, 5, 3), CPU))
+
+    def noise(step: int) -> State:
+        return State(gaussian(seed, f"{step} a", (1, 6, 4), CPU), gaussian(seed, f"{step} b", (1, 5, 3), CPU))
+
+    def perfect(state: State, sigma: float) -> State:
+        assert (state.video - start.video).std() == pytest.approx(
+            sigma * float((noise(0).video - start.video).std()), rel=1e-4
+        ) or eta
+        return start
+
+    end = run(perfect, noise, levels("distilled", steps), free(6, 4), gamma=gamma, eta=eta, start=start)
+    assert torch.equal(end.video, start.video)
+    assert torch.equal(end.audio, start.audio)
 
 
 def once(video: Tensor, audio: Tensor) -> Noise:

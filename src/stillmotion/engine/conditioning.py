@@ -51,12 +51,8 @@ class Conditioning:
             coords=torch.cat((self.coords, coords), dim=2),
         )
 
-    def start(self, noise: Tensor) -> Tensor:
-        """The state at noise level 1: noise where free, the image where held."""
-        return noise * self.mask + self.clean * (1 - self.mask)
-
     def hold(self, tokens: Tensor) -> Tensor:
-        """Tokens pulled back to the image by its strength."""
+        """Tokens pulled to the image by its strength: noise at the start of a run, estimates during it."""
         return tokens * self.mask + self.clean * (1 - self.mask)
 
 

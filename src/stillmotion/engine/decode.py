@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stillmotion.engine.conditioning import channelwise
+from stillmotion.engine.tiling import DECODED_CELLS, Blend, Tile, plan_tiles
 
 TILE = 16
 """Latent frames that the VAE decodes at once: 121 frames, so the common lengths come out whole and exact."""
@@ -21,26 +22,46 @@ _CHUNK = 8
 """Frames handed on at a time: bounds what later conversions hold in fp32 (a 1080p frame is 25 MB)."""
 
 
-def decode_video(vae: Any, latents: Tensor, *, tile: int = TILE, overlap: int = OVERLAP) -> Iterator[Tensor]:
+def decode_video(
+    vae: Any, latents: Tensor, *, tile: int = TILE, overlap: int = OVERLAP, cells: int = DECODED_CELLS
+) -> Iterator[Tensor]:
     """Frames in fp32, 0..1, as chunks (at most 8, 3, height, width), later tiles decoded when they are asked for.
 
-    ``latents``: normalised, (1, channels, latent frames, rows, columns). One tile is exactly the VAE's own decoding;
-    longer clips are decoded in tiles of ``tile`` latent frames that cross-fade where they overlap, which bounds the
-    memory but is an approximation: see ``temporal_tiles``.
+    ``latents``: normalised, (1, channels, latent frames, rows, columns). One tile is exactly the VAE's own decoding.
+    Longer clips are decoded in tiles of ``tile`` latent frames that cross-fade where they overlap, and frames of more
+    than ``cells`` latent rows x columns in tiles of those, which bounds the memory but is an approximation: see
+    ``temporal_tiles`` and ``tiling.plan_tiles``. At most one tile is decoded at a time, beside the frames that it and
+    its neighbours make up.
     """
     latents = latents * channelwise(vae.latents_std, latents) + channelwise(vae.latents_mean, latents)
+    canvas = plan_tiles(*latents.shape[3:], largest=cells)
     tiles = temporal_tiles(latents.shape[2], tile, overlap)
     tail: Tensor | None = None
     for index, (start, stop) in enumerate(tiles):
-        frames = vae.decode(latents[:, :, start:stop].to(vae.dtype), return_dict=False)[0][0].transpose(0, 1)
+        frames = _decode(vae, latents[:, :, start:stop].to(vae.dtype), canvas)
         if tail is not None:
-            frames = _cross_fade(tail, frames)
+            _cross_fade(tail, frames)
         if index + 1 < len(tiles):
             settled = (tiles[index + 1][0] - start) * vae.temporal_compression_ratio
-            # A copy, so that the tile itself can go before the next one is decoded.
             frames, tail = frames[:settled], frames[settled:].clone()
-        for chunk in frames.split(_CHUNK):
+        for chunk in torch.split(frames, _CHUNK):
             yield chunk.float() / 2 + 0.5
+        del frames, chunk  # before the next tile is decoded: the tail is a copy
+
+
+def _decode(vae: Any, latents: Tensor, tiles: list[Tile]) -> Tensor:
+    """Frames (frames, 3, height, width) of -1..1 of un-normalised latents, tile by tile."""
+    if len(tiles) == 1:
+        return _frames(vae, latents)
+    blend = Blend(tiles, vae.spatial_compression_ratio)
+    for tile in tiles:
+        blend.add(tile, _frames(vae, tile.of(latents)))
+    return blend.result
+
+
+def _frames(vae: Any, latents: Tensor) -> Tensor:
+    decoded: Tensor = vae.decode(latents, return_dict=False)[0][0]
+    return decoded.transpose(0, 1)
 
 
 def temporal_tiles(frames: int, tile: int, overlap: int) -> list[tuple[int, int]]:
@@ -56,11 +77,12 @@ def temporal_tiles(frames: int, tile: int, overlap: int) -> list[tuple[int, int]
     return [(start, min(start + tile, frames)) for start in starts]
 
 
-def _cross_fade(tail: Tensor, frames: Tensor) -> Tensor:
-    """``frames`` whose first pictures fade in, linearly from weight 0 to 1, over the ``tail`` of the tile before."""
+def _cross_fade(tail: Tensor, frames: Tensor) -> None:
+    """Lets the first of ``frames`` fade in, linearly from weight 0 to 1, over the ``tail`` of the tile before."""
     weight = torch.linspace(0, 1, len(tail), device=frames.device, dtype=torch.float32).view(-1, 1, 1, 1)
-    blended = torch.lerp(tail.float(), frames[: len(tail)].float(), weight).to(frames.dtype)
-    return torch.cat((blended, frames[len(tail) :]))
+    for start in range(0, len(tail), _CHUNK):  # fp32 for a few at a time
+        these = slice(start, min(start + _CHUNK, len(tail)))
+        frames[these] = torch.lerp(tail[these].float(), frames[these].float(), weight[these]).to(frames.dtype)
 
 
 def decode_audio(audio_vae: Any, vocoder: Any, latents: Tensor, *, seconds: float) -> npt.NDArray[np.float32]:

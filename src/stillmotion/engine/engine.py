@@ -1,33 +1,48 @@
 """The engine: a Job in, frames and sound out."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from types import MappingProxyType
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stillmotion.engine import conditioning, decode, delivery, schedule, text
+from stillmotion.engine import decode, delivery
+from stillmotion.engine.attention import Attention, use_attention
+from stillmotion.engine.author import make_author
+from stillmotion.engine.budget import Budget, MemoryOptions, make_budget, stage_text, unlimited_budget
+from stillmotion.engine.causal_convolution import keep_channels_last
+from stillmotion.engine.checks import Selection, check_job, loras_blamed, place, select_loras
 from stillmotion.engine.color import to_yuv420
+from stillmotion.engine.compilation import compile_blocks
 from stillmotion.engine.components import Components, choose_device, choose_dtype, load_components
 from stillmotion.engine.conditioning import Conditioning
 from stillmotion.engine.denoise import Denoiser, Mode
-from stillmotion.engine.grid import Grid
+from stillmotion.engine.float8 import cast_to_float8
 from stillmotion.engine.guidance import needed
 from stillmotion.engine.manifest import Manifest, load_manifest
 from stillmotion.engine.memory import memory_told
-from stillmotion.engine.noise import Noise
-from stillmotion.engine.sampler import RESTART_ETA, sample
-from stillmotion.errors import EngineError
+from stillmotion.engine.memory_plan import Plan, StageChoice
+from stillmotion.engine.occupancy import Occupancy, networks_of
+from stillmotion.engine.parallel.context import split_context
+from stillmotion.engine.parallel.group import Group, Parallel
+from stillmotion.engine.parts import Parts
+from stillmotion.engine.sampler import Denoise
+from stillmotion.engine.stages import Images, Latents, StageRun
+from stillmotion.engine.text import Embedding, TextEmbedder
+from stillmotion.engine.tiled_denoise import TiledDenoiser
+from stillmotion.engine.tiling import Limits
+from stillmotion.errors import EngineError, OutOfMemory
 from stillmotion.job import Job, Progress, Stage
 
-Images = Mapping[str, npt.NDArray[np.uint8]]
-"""Request field name to an upright RGB picture (rows, columns, 3)."""
+Weights = Literal["auto", "float8"]
+"""``auto``: in the format that is computed in. ``float8``: the transformer's in 8 bits."""
+
+NO_FILES: Mapping[str, Path] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,26 +58,153 @@ class Generation:
     """(channels, samples) of exactly the video's length; ``None`` where the job wants none."""
     sample_rate: int
     seconds: dict[str, float]
-    """Wall seconds by part: text, image, denoise, decode. The last grows while ``frames`` is read."""
+    """Wall seconds by part: loras, text, image, denoise, decode. Of several stages also upsample, and each one's share
+    of denoise as ``stage 1`` and so on. decode grows while ``frames`` is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One call of ``generate``."""
+
+    job: Job
+    images: Images
+    on_progress: Callable[[Progress], None]
+    should_stop: Callable[[], bool]
+    on_log: Callable[[str], None]
+    mode: Mode
+    plan: Plan
+    seconds: dict[str, float]
+
+    def report(self, parts: Parts, index: int, step: int) -> None:
+        parts.settle()
+        stages = self.job.stages
+        self.on_progress(Progress(stage=index, stages=len(stages), step=step, total=stages[index].steps))
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """What a stage's own time is told as: nothing where there is one stage."""
+        return (f"stage {index + 1}",) if len(self.job.stages) > 1 else ()
 
 
 class Engine:
     """One bundle's networks on one device. Not to be shared between threads."""
 
-    def __init__(self, manifest: Manifest, components: Components) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        components: Components,
+        *,
+        limits: Limits | None = None,
+        group: Group | None = None,
+        parallel: Parallel = "guidance",
+        budget: Budget | None = None,
+        on_device: bool = True,
+    ) -> None:
+        """``folder``: the bundle's, for its LoRAs and the processor of its text model. See ``load`` for the rest.
+
+        ``budget``: what of the machine's memory may be used; ``None``: any, and the networks stay where they are.
+        ``on_device``: whether the networks are on ``components.device`` or still on the host.
+        """
         self.manifest = manifest
+        self._folder = folder
         self._components = components
+        self._group, self._split = group, group is not None and parallel == "context"
+        if group is not None and self._split:
+            split_context(components.transformer, group)
+        if budget is None:
+            dtype, networks = components.transformer.dtype, networks_of(components)
+            budget = unlimited_budget(manifest, networks, dtype, limits or Limits())
+        start = budget.plan_start(manifest)
+        self._occupancy = Occupancy(components, budget, start, native=on_device, group=group)
+        self._adapters = self._occupancy.adapters
+        self._embedder = TextEmbedder(
+            tokenizer=components.tokenizer,
+            text_encoder=components.text_encoder,
+            connectors=components.connectors,
+            max_sequence_length=manifest.max_sequence_length,
+            device=components.device,
+        )
+        self.chat = make_author(folder, manifest, components, lambda: self._occupancy.bring(start, "text"))
+        """The text model as an author; None where it came without the head for it."""
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "auto", dtype: str = "auto") -> Self:
-        """Loads the bundle in ``folder``; raises BundleError or OutOfMemory.
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        limits: Limits | None = None,
+        on_progress: Callable[[str], None] | None = None,
+        group: Group | None = None,
+        parallel: Parallel = "guidance",
+        memory: MemoryOptions | None = None,
+        weights: Weights = "auto",
+        attention: Attention = "auto",
+        compiled: bool = False,
+    ) -> Self:
+        """Loads the bundle in ``folder``; raises BundleError, OutOfMemory, or EngineError for options without effect.
 
-        ``device``: auto, or torch's name of one; ``dtype``: auto, float32 or bfloat16 (see components.py).
+        ``device``: auto, or torch's name of one; ``dtype``: auto, float32 or bfloat16 (see components.py); ``limits``:
+        from which size on a canvas is computed in tiles; ``on_progress`` is told the plan of memory before anything is
+        loaded, and each part as its loading begins. ``group``: processes that load the same and generate the same, in
+        lockstep; ``parallel`` is what they share out, the passes of guidance or the tokens (context). ``memory``: what
+        may be used of it, and how. ``weights``, ``attention`` and ``compiled``: docs/acceleration.md.
         """
-        manifest = load_manifest(folder)
-        chosen = choose_device(device)
-        with memory_told(f"the weights of {manifest.name}", chosen):
-            return cls(manifest, load_components(folder, manifest, chosen, choose_dtype(dtype, chosen)))
+        manifest, tell = load_manifest(folder), on_progress or _unheard
+        chosen, float8 = choose_device(device), weights == "float8"
+        number = choose_dtype(dtype, chosen)
+        budget = make_budget(
+            folder,
+            manifest,
+            chosen,
+            number,
+            memory or MemoryOptions(),
+            limits or Limits(),
+            processes=1 if group is None else group.size,
+            float8=float8,
+            compiled=compiled,
+        )
+        try:
+            plan = budget.plan_start(manifest, tell)
+        except OutOfMemory as error:
+            raise OutOfMemory(f"out of memory on {chosen} for {manifest.name}: {error.message}") from None
+        for line in plan.table():
+            tell(line)
+        # In 8 bits the weights may fit where those that are read do not.
+        resident = plan.level == "resident" and not float8
+        place = chosen if resident else torch.device("cpu")
+        with memory_told(f"the weights of {manifest.name}", place):
+            components = load_components(folder, manifest, place, number, on_progress=on_progress)
+            if not resident:
+                components = replace(components, device=chosen)
+                if chosen.type == "cuda":  # as load_components does it where it is on the device
+                    keep_channels_last(components.vae)
+            if float8:
+                cast_to_float8(components.transformer)
+            use_attention(components.transformer, attention, chosen)
+            if compiled:
+                compile_blocks(components.transformer, stg_block=manifest.stg_block)
+            engine = cls(
+                folder, manifest, components, group=group, parallel=parallel, budget=budget, on_device=resident
+            )
+        engine.prepare(tell)
+        return engine
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Bytes of each network that is on the device now, wholly or in part."""
+        return self._occupancy.held
+
+    def prepare(self, tell: Callable[[str], None]) -> None:
+        """What the first job would wait for: the distilled LoRA is 7.6 GB that are read to know its content."""
+        if "distilled" not in self.manifest.loras:
+            return
+        tell("LoRA distilled")
+        try:
+            self._adapters.identify([(self._folder / self.manifest.loras["distilled"], 1.0)])
+        except EngineError as error:  # of those jobs alone that want it
+            tell(f"LoRA distilled cannot be used: {error.message}")
 
     def generate(
         self,
@@ -71,184 +213,168 @@ class Engine:
         *,
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
+        on_log: Callable[[str], None] = lambda message: None,
+        loras: Mapping[str, Path] = NO_FILES,
         mode: Mode = "auto",
     ) -> Generation:
         """Computes ``job``; ``images`` holds each keyframe's picture, already re-compressed as the manifest asks.
 
-        The same job gives the same bytes on the same machine, whatever ran before: all randomness comes from
-        ``job.seed``. ``on_progress`` is called after every denoising step. Raises ``sampler.Stopped`` when
-        ``should_stop()`` is true between two steps, OutOfMemory, or EngineError for a job that this engine cannot do.
+        ``loras``: the file of each LoRA that is not bundled, by name. ``on_progress`` is called after every denoising
+        step, ``on_log`` with what is worth telling. The same job gives the same bytes on the same machine, whatever
+        ran before: all randomness comes from ``job.seed``. Raises ``sampler.Stopped`` when ``should_stop()`` is true
+        between two steps, OutOfMemory, EngineError for a job that this engine cannot do, or InputError at the name of a
+        LoRA of ``loras`` that does not fit.
         """
-        stage = self._only_stage(job)
-        sigmas = _sigmas(stage)
-        _check_keyframes(job)
-        seconds: dict[str, float] = {}
-        parts = _Parts(seconds, _describe(stage), self._components.device)
+        check_job(job, self.manifest.model())
+        selections = [select_loras(stage, self.manifest, self._folder, loras) for stage in job.stages]
+        task = _Task(job, images, on_progress, should_stop, on_log, mode, self._plan(job), {})
+        with loras_blamed(loras):
+            latents = self._latents(task, selections)
+        return self._decoded(task, latents)
+
+    def _plan(self, job: Job) -> Plan:
+        """Told at once, not after the minutes that it takes to get where it does not fit."""
+        try:
+            return self._occupancy.plan(job)
+        except OutOfMemory as error:
+            raise OutOfMemory(f"out of memory on {self._components.device} for {error.message}") from None
+
+    def _latents(self, task: _Task, selections: list[Selection]) -> Latents:
+        """Of the last stage, with the sound of the first."""
+        self._read(task, selections)
+        latents = self._stage(task, 0, selections[0], None)
+        for index, selection in enumerate(selections[1:], start=1):
+            refined = self._stage(task, index, selection, latents)
+            # A later stage sees the sound so that the pictures stay with it; only the first one makes it.
+            latents = Latents(refined.video, latents.audio)
+        return latents
+
+    def _read(self, task: _Task, selections: list[Selection]) -> None:
+        """What can be told before anything is computed: LoRAs of any stage that do not fit, and texts that are cut."""
+        with self._parts(task, 0).measured("loras"):
+            for selection in selections:
+                self._adapters.identify(selection)
+        for name, text in (("prompt", task.job.prompt), ("negative prompt", task.job.negative_prompt)):
+            if note := self._embedder.cut_note(name, text):
+                task.on_log(note)
+
+    def _stage(self, task: _Task, index: int, selection: Selection, before: Latents | None) -> Latents:
+        """Stage ``index``, from noise or from what the stage before it gave."""
+        run, parts = StageRun(task.job, index, self._components), self._parts(task, index)
+        with parts.measured("loras"):
+            report = self._occupancy.put_on(selection)
+        if report.files or report.written:
+            task.on_log(f"{place(task.job, index)}: {report}")
         with parts.measured("text"):
-            positive = self._embed(job.prompt)
-            negative = self._embed(job.negative_prompt) if "negative" in needed(stage.video, stage.audio) else None
-        grid = self._grid(job, stage)
-
-        def on_step(step: int) -> None:
-            parts.settle()
-            on_progress(Progress(stage=0, stages=1, step=step, total=stage.steps))
-
+            texts = self._texts(task, run.stage)
         with parts.measured("image"):
-            held = self._conditioning(job, images, stage, grid)
-        with parts.measured("denoise"):
-            denoiser = Denoiser(
+            if any(keyframe.strength for keyframe in task.job.keyframes):
+                self._occupancy.bring(task.plan, "image")
+            held = run.hold(task.images)
+        start = None
+        if before is not None:
+            with parts.measured("upsample"):
+                self._occupancy.bring(task.plan, f"upsample {index + 1}")
+                start = run.enlarge(before)
+
+        with parts.measured("denoise", *task.names(index)):
+            self._occupancy.bring(task.plan, f"denoise {index + 1}")
+            denoise = self._denoise(task, run, held, task.plan.stages[index], *texts)
+            latents = run.denoise(
+                denoise,
+                held,
+                start,
+                on_step=lambda step: task.report(parts, index, step),
+                should_stop=task.should_stop,
+            )
+        if isinstance(denoise, Denoiser) and denoise.report:
+            task.on_log(f"{place(task.job, index)}: {denoise.report}")
+        return latents
+
+    def _denoise(
+        self,
+        task: _Task,
+        run: StageRun,
+        held: Conditioning,
+        choice: StageChoice,
+        positive: Embedding,
+        negative: Embedding | None,
+    ) -> Denoise:
+        """The guided network on the stage's canvas, or on tiles of it."""
+        stage, tiles = run.stage, run.tiles(held, choice.denoised_tokens)
+
+        def denoiser(held: Conditioning) -> Denoiser:
+            return Denoiser(
                 self._components.transformer,
-                grid,
+                run.grid,
                 held,
                 positive,
                 negative,
                 video=stage.video,
                 audio=stage.audio,
                 stg_block=self.manifest.stg_block,
-                mode=mode,
+                mode=task.mode if choice.batched or task.mode != "auto" else "sequential",
+                acceleration=task.job.acceleration,
+                steps=stage.steps,
+                refining=stage.start != "noise",
+                text_keys=choice.text_keys and len(tiles) == 1,  # each tile would keep its own: 1.2 GB
+                timestep_per_token=self._split,
+                group=None if self._split else self._group,
             )
-            latents = sample(
-                denoiser,
-                self._noise(job.seed, grid, held),
-                sigmas,
-                held,
-                gamma=stage.gradient_gamma,
-                eta=RESTART_ETA if stage.restart else 0.0,
-                on_step=on_step,
-                should_stop=should_stop,
-            )
-        audio = None
+
+        return denoiser(held) if len(tiles) == 1 else TiledDenoiser(tiles, run.grid, held, denoiser)
+
+    def _texts(self, task: _Task, stage: Stage) -> tuple[Embedding, Embedding | None]:
+        """The prompt, and the negative one where a pass of the stage reads it, under the weights of this moment."""
+        negative = "negative" in needed(stage.video, stage.audio)
+        prompt = self._embed(task, task.job.prompt)
+        return prompt, self._embed(task, task.job.negative_prompt) if negative else None
+
+    def _embed(self, task: _Task, prompt: str) -> Embedding:
+        key = self._adapters.connectors_key
+        if not self._embedder.holds(prompt, connectors_key=key):
+            self._occupancy.bring(task.plan, "text")
+        return self._embedder.embed(prompt, connectors_key=key)
+
+    def _decoded(self, task: _Task, latents: Latents) -> Generation:
+        job, parts, audio = task.job, self._parts(task, len(task.job.stages) - 1), None
         if job.audio:
             with parts.measured("decode"):
-                audio = self._decode_audio(latents.audio, job.num_frames / job.fps)
+                self._occupancy.bring(task.plan, "decode audio")
+                audio = decode.decode_audio(
+                    self._components.audio_vae,
+                    self._components.vocoder,
+                    latents.audio,
+                    seconds=job.num_frames / job.fps,
+                )
         return Generation(
-            frames=parts.measured_each("decode", self._decode_video(latents.video, grid, job)),
+            frames=parts.measured_each("decode", self._frames(task, latents.video)),
             audio=audio,
             sample_rate=self._components.vocoder.config.output_sampling_rate,
-            seconds=seconds,
+            seconds=task.seconds,
         )
 
-    def _only_stage(self, job: Job) -> Stage:
-        if len(job.stages) != 1:
-            raise EngineError(f"this engine computes one stage, not {len(job.stages)}")
-        if job.width % 2 or job.height % 2:
-            raise EngineError(f"a video has an even size, not {job.width}x{job.height}")
-        stage, model = job.stages[0], self.manifest.model()
-        if stage.width % model.spatial_multiple or stage.height % model.spatial_multiple:
-            raise EngineError(f"{stage.width}x{stage.height} is not on the grid of {model.spatial_multiple} pixels")
-        if stage.num_frames % model.temporal_multiple != 1:
-            raise EngineError(
-                f"{stage.num_frames} frames are not one more than a multiple of {model.temporal_multiple}"
-            )
-        return stage
-
-    def _grid(self, job: Job, stage: Stage) -> Grid:
-        vae, audio_vae = self._components.vae, self._components.audio_vae
-        seconds = max(stage.num_frames / stage.fps, job.num_frames / job.fps)
-        rate = audio_vae.config.sample_rate / audio_vae.config.mel_hop_length / audio_vae.temporal_compression_ratio
-        return Grid(
-            frames=(stage.num_frames - 1) // vae.temporal_compression_ratio + 1,
-            rows=stage.height // vae.spatial_compression_ratio,
-            columns=stage.width // vae.spatial_compression_ratio,
-            audio_frames=round(seconds * rate),
-            fps=stage.fps,
-        )
-
-    def _embed(self, prompt: str) -> text.Embedding:
-        return text.encode(
-            prompt,
-            tokenizer=self._components.tokenizer,
-            text_encoder=self._components.text_encoder,
-            connectors=self._components.connectors,
-            max_sequence_length=self.manifest.max_sequence_length,
-        )
-
-    def _conditioning(self, job: Job, images: Images, stage: Stage, grid: Grid) -> Conditioning:
-        transformer, device = self._components.transformer, self._components.device
-        held = conditioning.free(grid.video_coords(transformer, device), transformer.config.in_channels)
+    def _frames(self, task: _Task, latents: Tensor) -> Iterator[npt.NDArray[np.uint8]]:
+        job, stage = task.job, task.job.stages[-1]
         at = delivery.positions(job.num_frames, job.fps, stage.num_frames, stage.fps)
-        for keyframe in job.keyframes:
-            if keyframe.strength == 0:  # not even its tokens: the others would see them
-                continue
-            pixels = conditioning.fit(images[keyframe.image], stage.width, stage.height)
-            image = conditioning.encode(self._components.vae, pixels)
-            if keyframe.frame == 0:
-                held = held.with_start(image, keyframe.strength)
-            else:
-                held = held.with_keyframe(image, keyframe.strength, at[keyframe.frame], stage.fps)
-        return held
-
-    def _noise(self, seed: int, grid: Grid, held: Conditioning) -> Noise:
-        config = self._components.transformer.config
-        return Noise(
-            seed=seed,
-            video=(1, grid.tokens, config.in_channels),
-            audio=(1, grid.audio_frames, config.audio_in_channels),
-            keyframes=held.mask.shape[1] - grid.tokens,
-            device=self._components.device,
-        )
-
-    def _decode_video(self, tokens: Tensor, grid: Grid, job: Job) -> Iterator[npt.NDArray[np.uint8]]:
-        latents = conditioning.unpack(tokens[:, : grid.tokens], grid.frames, grid.rows, grid.columns)
-        computed = (grid.frames - 1) * self._components.vae.temporal_compression_ratio + 1
-        chunks = decode.decode_video(self._components.vae, latents)
-        for frames in delivery.retime(chunks, delivery.positions(job.num_frames, job.fps, computed, grid.fps)):
+        for frames in delivery.retime(self._chunks(task.plan, latents), at):
             yield to_yuv420(delivery.to_canvas(frames, job.width, job.height)).cpu().numpy()
 
-    def _decode_audio(self, tokens: Tensor, seconds: float) -> npt.NDArray[np.float32]:
-        return decode.decode_audio(self._components.audio_vae, self._components.vocoder, tokens, seconds=seconds)
-
-
-def _sigmas(stage: Stage) -> list[float]:
-    try:
-        sigmas = schedule.levels(stage.schedule, stage.steps)
-    except ValueError as error:
-        raise EngineError(str(error)) from error
-    if sigmas[0] != 1:
-        raise EngineError(
-            f"{stage.steps} steps of the {stage.schedule} schedule refine a video; they cannot begin one from noise"
-        )
-    return sigmas
-
-
-def _check_keyframes(job: Job) -> None:
-    frames = [keyframe.frame for keyframe in job.keyframes]
-    if len(set(frames)) < len(frames):
-        raise EngineError("a frame shows one image, not two")
-    for keyframe in job.keyframes:
-        if not 0 <= keyframe.frame < job.num_frames:
-            raise EngineError(f"there is no frame {keyframe.frame} in a video of {job.num_frames}")
-        if not 0 <= keyframe.strength <= 1:
-            raise EngineError(f"an image's strength is from 0 to 1, not {keyframe.strength}")
-
-
-def _describe(stage: Stage) -> str:
-    return f"{stage.width}x{stage.height} and {stage.num_frames} frames"
-
-
-class _Parts:
-    """What every part of the work has in common: its time, its memory, and no gradients."""
-
-    def __init__(self, seconds: dict[str, float], what: str, device: torch.device) -> None:
-        self._seconds, self._what, self._device = seconds, what, device
-
-    @contextmanager
-    def measured(self, part: str) -> Iterator[None]:
-        began = time.perf_counter()
-        with torch.inference_mode(), memory_told(self._what, self._device):
-            yield
-            self.settle()
-        self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - began
-
-    def settle(self) -> None:
-        """Waits until the device has done what it was given, so that times and progress are true."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-
-    def measured_each(self, part: str, items: Iterator[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+    def _chunks(self, plan: Plan, latents: Tensor) -> Iterator[Tensor]:
+        """Decoded frames. Whoever reads them may take his time, and other jobs may come in between."""
+        chunks = decode.decode_video(self._components.vae, latents, cells=plan.decoded_cells)
         while True:
-            with self.measured(part):  # not held while the reader works
-                item = next(items, None)
-            if item is None:
+            self._occupancy.bring(plan, "decode video")
+            chunk = next(chunks, None)
+            if chunk is None:
                 return
-            yield item
+            yield chunk
+            del chunk  # before the next tile is decoded
+
+    def _parts(self, task: _Task, index: int) -> Parts:
+        """Measures parts of the work of stage ``index``."""
+        return Parts(task.seconds, stage_text(task.job, index), self._components.device)
+
+
+def _unheard(text: str) -> None:
+    pass

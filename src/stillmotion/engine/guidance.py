@@ -1,6 +1,7 @@
 """Guidance: which passes of the network a step needs, and how their clean estimates combine."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor
@@ -24,6 +25,12 @@ def weights(guidance: Guidance) -> dict[Pass, float]:
 def needed(video: Guidance, audio: Guidance) -> frozenset[Pass]:
     """The passes that a step needs. One pass gives both modalities: it runs where either asks for it."""
     return frozenset[Pass](("conditional", *weights(video), *weights(audio)))
+
+
+def without(guidance: Guidance, dropped: Collection[Pass]) -> Guidance:
+    """``guidance`` with the terms of the ``dropped`` passes neutral."""
+    neutral = {"negative": {"cfg": 1.0}, "perturbed": {"stg": 0.0}, "isolated": {"modality": 1.0}}
+    return replace(guidance, **{field: value for name in dropped for field, value in neutral[name].items()})
 
 
 def combine(estimates: Mapping[Pass, Tensor], guidance: Guidance) -> Tensor:

@@ -22,7 +22,7 @@ def gaussian(seed: int, purpose: str, shape: tuple[int, ...], device: torch.devi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """The noise of one denoising run; a ``sampler.Noise``.
+    """The noise of one denoising run; a ``sampler.Noise``. ``stage``: each run of a job has streams of its own.
 
     ``video`` and ``audio`` are the shapes of a state's tokens without ``keyframes``, the number of tokens appended to
     the video. These draw from streams of their own: an end image changes neither the video's noise nor the audio's.
@@ -33,9 +33,10 @@ class Noise:
     audio: tuple[int, int, int]
     keyframes: int
     device: torch.device
+    stage: int = 0
 
     def __call__(self, step: int) -> State:
-        moment = f"step {step} " if step else ""
+        moment = (f"stage {self.stage} " if self.stage else "") + (f"step {step} " if step else "")
         video = self._draw(f"{moment}video", self.video)
         if self.keyframes:
             appended = self._draw(f"{moment}keyframes", (self.video[0], self.keyframes, self.video[2]))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from stillmotion.engine.conditioning import Conditioning
@@ -38,19 +39,21 @@ def sample(
     sigmas: Sequence[float],
     conditioning: Conditioning,
     *,
+    start: State | None = None,
     gamma: float = 0.0,
     eta: float = 0.0,
     on_step: Callable[[int], None],
     should_stop: Callable[[], bool],
 ) -> State:
-    """Clean latents. ``sigmas`` fall from 1 to 0; ``on_step`` gets the steps done so far. Raises ``Stopped``.
+    """Clean latents. ``sigmas`` fall to 0; ``on_step`` gets the steps done so far. Raises ``Stopped``.
 
+    ``start``: what is refined, see ``noised``; ``None`` where the first of ``sigmas`` is 1, which leaves nothing of it.
     ``gamma``: weight of gradient estimation, see ``_Gradient``; 0 is off. ``eta``: share of each step's noise that is
     fresh, see ``ancestral``; 0 is none. With both, the step starts from the estimate that ``gamma`` gave.
     """
     gradient = _Gradient(gamma)
-    start = noise(0)
-    state = State(conditioning.start(start.video), start.audio)
+    state = noise(0) if start is None else noised(start, noise(0), sigmas[0])
+    state = State(conditioning.hold(state.video), state.audio)
     for step, (sigma, next_sigma) in enumerate(pairwise(sigmas), start=1):
         if should_stop():
             raise Stopped
@@ -65,6 +68,11 @@ def sample(
             state = euler(state, clean, sigma, next_sigma)
         on_step(step)
     return state
+
+
+def noised(clean: State, noise: State, sigma: float) -> State:
+    """``(1 - sigma) clean + sigma noise``: where the flow is at level ``sigma`` on its way from noise to ``clean``."""
+    return State(torch.lerp(clean.video, noise.video, sigma), torch.lerp(clean.audio, noise.audio, sigma))
 
 
 def euler(state: State, clean: State, sigma: float, next_sigma: float) -> State:

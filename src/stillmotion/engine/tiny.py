@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,13 +20,15 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2V
 from diffusers.models.autoencoders.autoencoder_kl_ltx2_audio import AutoencoderKLLTX2Audio
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
 
 from stillmotion.engine.manifest import FORMAT, MANIFEST, Licence, Limits, Manifest
 from stillmotion.engine.quiet import without_progress_bars
-from stillmotion.job import Family, to_json
+from stillmotion.engine.tiny_loras import write_loras
+from stillmotion.job import Family, Upsampling, to_json
 
 # One head count for all attention; video tokens are 4 x 16 wide, audio tokens 4 x 8, the text encoder's 32.
 _HEADS, _VIDEO_HEAD, _AUDIO_HEAD, _TEXT, _TEXT_LAYERS = 4, 16, 8, 32, 2
@@ -36,16 +38,24 @@ _AUDIO_CHANNELS, _MEL_BINS = 2, 64
 _AUDIO_TOKEN = _AUDIO_CHANNELS * _MEL_BINS // 4
 _REGISTERS, _SEQUENCE = 16, 256
 _LAYERS = 3
+_UPSAMPLERS: Mapping[Upsampling, str] = {"spatial_x2": "spatial_upsampler", "temporal_x2": "temporal_upsampler"}
 _SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<image_soft_token>", "<start_of_image>", "<end_of_image>")
 
 
 def build_tiny_bundle(
-    folder: Path, family: Family, *, seed: int = 0, max_pixels: int = 256 * 256, max_frames: int = 25
+    folder: Path,
+    family: Family,
+    *,
+    seed: int = 0,
+    max_pixels: int = 256 * 256,
+    max_frames: int = 25,
+    can_expand_prompts: bool = False,
 ) -> None:
     """Writes the bundle to ``folder``, whole or not at all; the same ``seed`` gives the same weights.
 
-    ``max_pixels`` and ``max_frames`` are the limits its manifest states. Raises FileExistsError if ``folder`` exists.
-    The global random state is left alone.
+    ``max_pixels`` and ``max_frames`` are the limits its manifest states, and ``can_expand_prompts`` what it says of its
+    text encoder, whose head is there but writes random letters. Raises FileExistsError if ``folder`` exists. The
+    global random state is left alone.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists already")
@@ -55,17 +65,21 @@ def build_tiny_bundle(
         building.chmod(0o755)  # mkdtemp's folders are private
         with torch.random.fork_rng(devices=[]), torch.no_grad(), without_progress_bars():
             torch.manual_seed(seed)
-            for name, component in _components(family).items():
+            components = _components(family)
+            for name, component in components.items():
                 component.save_pretrained(building / name)
+            loras = write_loras(building, components["transformer"], components["connectors"])
         limits = Limits(max_pixels=max_pixels, max_frames=max_frames)
-        _write_manifest(building, family, limits)
+        _write_manifest(building, family, limits, loras, can_expand_prompts)
         building.rename(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
 
 
-def _write_manifest(folder: Path, family: Family, limits: Limits) -> None:
+def _write_manifest(
+    folder: Path, family: Family, limits: Limits, loras: Mapping[str, str], can_expand_prompts: bool
+) -> None:
     manifest = Manifest(
         name=f"tiny-{family}",
         family=family,
@@ -75,6 +89,9 @@ def _write_manifest(folder: Path, family: Family, limits: Limits) -> None:
         negative_prompt="blurry, distorted, noise",
         limits=limits,
         demonstration=True,
+        upsamplers=_UPSAMPLERS,
+        loras=loras,
+        can_expand_prompts=can_expand_prompts,
     )
     (folder / MANIFEST).write_text(
         json.dumps({"format": FORMAT, **to_json(manifest)}, indent=2) + "\n", encoding="utf-8"
@@ -90,7 +107,7 @@ def _components(family: Family) -> dict[str, Any]:
     tokenizer, audio_vae = _tokenizer(), _audio_vae()
     latents = torch.randn(1, _AUDIO_CHANNELS, 32, _MEL_BINS // 4)
     spectrum = audio_vae.decode(latents, return_dict=False)[0]
-    return {
+    return {  # in the order the weights are drawn
         "tokenizer": tokenizer,
         "text_encoder": _text_encoder(tokenizer),
         "connectors": _connectors(family),
@@ -98,6 +115,8 @@ def _components(family: Family) -> dict[str, Any]:
         "vae": _vae(family),
         "audio_vae": audio_vae,
         "vocoder": _vocoder(spectrum) if family == "ltx-2" else _vocoder_with_bandwidth_extension(spectrum),
+        _UPSAMPLERS["spatial_x2"]: _upsampler("spatial_x2", family),
+        _UPSAMPLERS["temporal_x2"]: _upsampler("temporal_x2", family),
     }
 
 
@@ -250,6 +269,20 @@ def _vae(family: Family) -> Any:
     latents = torch.randn(1, _VIDEO_CHANNELS, 3, 4, 4)
     _scale_to(0.5, vae.decoder.conv_out.conv, lambda: vae.decode(latents, return_dict=False)[0])
     return vae
+
+
+def _upsampler(kind: Upsampling, family: Family) -> Any:
+    upsampler = LTX2LatentUpsamplerModel(
+        in_channels=_VIDEO_CHANNELS,
+        mid_channels=32,  # one for each of its normalisations' 32 groups
+        num_blocks_per_stage=1,
+        spatial_upsample=kind == "spatial_x2",
+        temporal_upsample=kind == "temporal_x2",
+        use_rational_resampler=family == "ltx-2" and kind == "spatial_x2",
+    ).eval()
+    latents = torch.randn(1, _VIDEO_CHANNELS, 3, 4, 4)
+    _scale_to(1.0, upsampler.final_conv, lambda: upsampler(latents))
+    return upsampler
 
 
 def _audio_vae() -> Any:
