@@ -34,6 +34,9 @@ class Promise:
     prompt: str
     negative_prompt: str | None
     """None: the document has none."""
+    acceleration: str
+    expand_prompt: bool
+    check_safety: bool
 
 
 def promise(source: Source, body: Mapping[str, Any], image: tuple[int, int]) -> Promise:
@@ -51,6 +54,9 @@ def promise(source: Source, body: Mapping[str, Any], image: tuple[int, int]) -> 
         write_mode=asked.get("video_write_mode", "balanced"),
         prompt=asked["prompt"],
         negative_prompt=asked.get("negative_prompt"),
+        acceleration=asked.get("acceleration", "none"),
+        expand_prompt=asked.get("enable_prompt_expansion", False),
+        check_safety=asked.get("enable_safety_checker", True),
     )
 
 

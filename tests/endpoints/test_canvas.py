@@ -83,3 +83,39 @@ def test_limits_cap_what_is_computed(size, frames, fps, cells, most):
     if grid.num_frames < frames:
         # First and last computed frame fall on the first and last delivered one.
         assert (grid.num_frames - 1) / grid.fps == pytest.approx((frames - 1) / fps)
+
+
+@given(st.tuples(SIDES, SIDES), st.integers(9, 481), st.floats(1, 60), st.integers(0, 3), st.integers(0, 2))
+def test_a_canvas_that_is_halved_covers_as_tightly_as_its_grid_allows(size, frames, fps, spatial, temporal):
+    grid = canvas.grid(size, frames, fps, FREE, spatial=spatial, temporal=temporal)
+    assert grid.width % (32 << spatial) == grid.height % (32 << spatial) == 0
+    assert 0 <= grid.width - size[0] < 32 << spatial
+    assert 0 <= grid.height - size[1] < 32 << spatial
+    assert 0 <= grid.num_frames - frames < 8 << temporal
+    assert grid.num_frames % (8 << temporal) == 1
+
+
+@given(
+    st.tuples(SIDES, SIDES),
+    st.integers(9, 481),
+    st.floats(1, 60),
+    st.lists(st.sampled_from(["spatial_x2", "temporal_x2"]), max_size=4),
+)
+def test_a_ladder_ends_on_its_canvas_and_every_rung_doubles_the_one_before(size, frames, fps, doublings):
+    spatial, temporal = doublings.count("spatial_x2"), doublings.count("temporal_x2")
+    last = canvas.grid(size, frames, fps, FREE, spatial=spatial, temporal=temporal)
+    rungs = canvas.ladder(last, doublings)
+    assert rungs[-1] == last
+    assert all(rung.width % 32 == rung.height % 32 == 0 and rung.num_frames % 8 == 1 for rung in rungs)
+    for doubling, before, after in zip(doublings, rungs, rungs[1:], strict=False):
+        if doubling == "spatial_x2":
+            assert after == canvas.Grid(before.width * 2, before.height * 2, before.num_frames, before.fps)
+        else:
+            twice = 2 * (before.num_frames - 1) + 1
+            assert after == canvas.Grid(before.width, before.height, twice, before.fps * 2)
+
+
+def test_limits_below_one_cell_leave_one_cell():
+    model = Model(name="tiny", family="ltx-2", max_pixels=1, max_frames=1)
+    assert canvas.grid((640, 480), 121, 24, model) == canvas.Grid(32, 32, 1, 24)
+    assert canvas.sides((640, 480), model, 1) == (64, 64)

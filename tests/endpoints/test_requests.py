@@ -1,7 +1,6 @@
-"""What the endpoints accept beyond their documents, what they do not honour yet, and what they answer."""
+"""What the endpoints accept beyond their documents, where each parameter goes, and what they answer."""
 
 import pytest
-from corpus import SOURCES
 
 from stillmotion.endpoints import ltx_2, ltx_2_3, ltx_2_3_22b_lora, ltx_2_3_quality, ltx_2_19b
 from stillmotion.endpoints.bounds import Bounds
@@ -37,46 +36,6 @@ def faults(endpoint, **fields):
     with pytest.raises(ValidationError) as caught:
         parse(endpoint, **fields)
     return [(detail.loc, detail.type) for detail in caught.value.details]
-
-
-def test_what_is_not_yet_honoured_is_known():
-    # An endpoint is finished when its list is empty.
-    assert {module.ENDPOINT.id: dict(module.NOT_YET_HONOURED) for module in MODULES} == {
-        "fal-ai/ltx-2/image-to-video": {},
-        "fal-ai/ltx-2.3/image-to-video": {},
-        "fal-ai/ltx-2-19b/image-to-video": {
-            "use_multiscale": False,
-            "acceleration": "none",
-            "camera_lora": "none",
-            "enable_prompt_expansion": False,
-            "enable_safety_checker": False,
-        },
-        "fal-ai/ltx-2.3-22b/image-to-video/lora": {
-            "use_multiscale": False,
-            "acceleration": "none",
-            "camera_lora": "none",
-            "enable_prompt_expansion": False,
-            "enable_safety_checker": False,
-            "loras": [],
-            "distill_lora_first_pass_scale": 0,
-            "distill_lora_second_pass_scale": 0,
-        },
-        "fal-ai/ltx-2.3-quality/image-to-video": {"enable_prompt_expansion": False, "enable_safety_checker": False},
-    }
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.ENDPOINT.id)
-def test_fields_not_yet_honoured_are_named_in_one_line(module):
-    neutral = dict(module.NOT_YET_HONOURED)
-    assert not [note for note in plan(module.ENDPOINT, **neutral).notes if "honoured" in note]
-    other = {"camera_lora": "static", "loras": [{"path": "owner/repo"}]}
-    for name in neutral:
-        field = next(f for source in SOURCES for f in source.document.input if f.name == name)
-        value = other.get(name, not neutral[name] if field.type == "boolean" else None)
-        if value is None:
-            value = field.options[1] if field.type.endswith("Enum") else 0.5
-        (line,) = [note for note in plan(module.ENDPOINT, **neutral | {name: value}).notes if "honoured" in note]
-        assert line == f"accepted but not yet honoured: {name}"
 
 
 @pytest.mark.parametrize("endpoint", [ltx_2.ENDPOINT, ltx_2_3.ENDPOINT], ids=lambda endpoint: endpoint.id)
@@ -138,15 +97,9 @@ def test_a_tier_is_not_an_image_size(endpoint):
 
 @pytest.mark.parametrize("loras", [[], [{"path": ""}], [{"path": "", "scale": 1}, {"path": ""}]])
 def test_no_lora_is_said_so(loras):
-    notes = plan(ltx_2_3_22b_lora.ENDPOINT, loras=loras).notes
-    assert "no LoRA: loras is empty or names no path" in notes
-    assert not any("honoured" in note and "loras" in note for note in notes)
-
-
-def test_a_lora_is_not_yet_honoured():
-    notes = plan(ltx_2_3_22b_lora.ENDPOINT, loras=[{"path": ""}, {"path": "owner/repo"}]).notes
-    assert not any("no LoRA" in note for note in notes)
-    assert any("honoured" in note and ", loras," in note for note in notes)
+    made = plan(ltx_2_3_22b_lora.ENDPOINT, loras=loras)
+    assert "no LoRA: loras is empty or names no path" in made.notes
+    assert all(stage.loras == () for stage in made.job.stages)
 
 
 def test_all_faults_are_told_at_once():
@@ -225,7 +178,7 @@ def test_an_odd_side_gains_a_pixel_and_says_so(endpoint, size):
 def test_a_model_that_computes_less_says_so(endpoint):
     small = Model(name="small", family="ltx-2", max_pixels=65536, max_frames=25)
     job, _, notes = plan(endpoint, model=small)
-    stage = job.stages[0]
+    stage = job.stages[-1]
     assert (stage.width * stage.height <= 65536, stage.num_frames) == (True, 25)
     delivered = f"{job.width}x{job.height} and {job.num_frames} frames"
     assert any(note.startswith("model small computes ") and note.endswith(f"scaled to {delivered}") for note in notes)

@@ -5,10 +5,11 @@ A named, tiered or custom size is delivered exactly (even pixels, because the vi
 cropped or trimmed. Where a model's limits are lower than the delivery, it computes less and the last step scales up.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import ceil, isqrt
 
-from stillmotion.job import Model
+from stillmotion.job import Model, Upsampling
 
 NAMED_SIZES = {
     "square_hd": (1024, 1024),
@@ -68,28 +69,62 @@ def even(size: tuple[int, int]) -> tuple[int, int]:
     return size[0] + size[0] % 2, size[1] + size[1] % 2
 
 
-def grid(size: tuple[int, int], num_frames: int, fps: float, model: Model) -> Grid:
-    """The smallest canvas of ``model``'s grid that covers the delivery, or the largest that its limits allow.
+def sides(size: tuple[int, int], model: Model, halvings: int = 0) -> tuple[int, int]:
+    """The smallest width and height on ``model``'s grid that cover ``size``, or the largest that its limits allow.
 
-    A model that may compute fewer frames than are delivered spreads them over the same time: its first and last
-    frame fall on the first and last delivered frame.
+    Both can be halved ``halvings`` times and stay on the grid. Never less than one cell of that, even where
+    ``max_pixels`` is.
     """
-    width, height = (_up(side, model.spatial_multiple) for side in size)
+    multiple = model.spatial_multiple << halvings
+    width, height = (_up(side, multiple) for side in size)
     if model.max_pixels is not None and width * height > model.max_pixels:
-        width, height = _shrunk(size, model.max_pixels, model.spatial_multiple)
-    step = model.temporal_multiple
-    frames = _up(num_frames - 1, step) + 1
-    if model.max_frames is not None and frames > model.max_frames:
-        frames = (model.max_frames - 1) // step * step + 1
-    if frames >= num_frames:
-        return Grid(width, height, frames, fps)
-    return Grid(width, height, frames, fps * (frames - 1) / (num_frames - 1))
+        return _shrunk(size, model.max_pixels, multiple)
+    return width, height
+
+
+def frames(num_frames: int, fps: float, model: Model, halvings: int = 0) -> tuple[int, float]:
+    """The fewest frames on ``model``'s grid that cover ``num_frames``, or the most that it allows; and their rate.
+
+    All but the first can be halved ``halvings`` times and stay on the grid. A model that may compute fewer frames than
+    are delivered spreads them over the same time: its first and last fall on the first and last delivered frame.
+    """
+    step = model.temporal_multiple << halvings
+    computed = _up(num_frames - 1, step) + 1
+    if model.max_frames is not None and computed > model.max_frames:
+        computed = (model.max_frames - 1) // step * step + 1
+    if computed >= num_frames or computed == 1:
+        return computed, fps
+    return computed, fps * (computed - 1) / (num_frames - 1)
+
+
+def grid(
+    size: tuple[int, int], num_frames: int, fps: float, model: Model, *, spatial: int = 0, temporal: int = 0
+) -> Grid:
+    """``sides`` and ``frames`` together, which can be halved ``spatial`` and ``temporal`` times."""
+    return Grid(*sides(size, model, spatial), *frames(num_frames, fps, model, temporal))
+
+
+def ladder(last: Grid, doublings: Sequence[Upsampling]) -> tuple[Grid, ...]:
+    """The canvases of a chain of stages that ends at ``last``, the first stage first: one more than ``doublings``.
+
+    Doubling sides or frames (``2 (n - 1) + 1`` of them, at twice the rate) leads from each exactly to the next.
+    """
+    grids = [last]
+    for doubling in reversed(doublings):
+        grids.insert(0, _halved(grids[0], doubling))
+    return tuple(grids)
+
+
+def _halved(grid: Grid, doubling: Upsampling) -> Grid:
+    if doubling == "spatial_x2":
+        return replace(grid, width=grid.width // 2, height=grid.height // 2)
+    return replace(grid, num_frames=(grid.num_frames - 1) // 2 + 1, fps=grid.fps / 2)
 
 
 def _shrunk(size: tuple[int, int], max_pixels: int, multiple: int) -> tuple[int, int]:
     """The canvas on the grid within ``max_pixels`` whose aspect is nearest to ``size``, the larger of two equals."""
     aspect = size[0] / size[1]
-    cells = max_pixels // (multiple * multiple)
+    cells = max(1, max_pixels // (multiple * multiple))
 
     def misfit(cell: tuple[int, int]) -> tuple[float, int]:
         ratio = cell[0] / cell[1] / aspect

@@ -45,6 +45,12 @@ class Endpoint:
     plan: Callable[[Any, Mapping[str, tuple[int, int]], int, Model], Plan]
     respond: Callable[[Job, Media, str], dict[str, Any]]
     """The output object for a job, the file that was made and its URL."""
+    loras: Callable[[Any, Model], Mapping[str, str]] = lambda _request, _model: {}
+    """Name to path of the LoRA files that a request needs beside the bundle's own: to be fetched before the work.
+
+    The names are those of the ``Lora`` entries of the plan's stages that are not bundled; loras.py has the paths'
+    grammar.
+    """
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Undocumented names that the input accepts, each with the documented name, which wins when both are given."""
 

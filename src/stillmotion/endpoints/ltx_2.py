@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from stillmotion.endpoints import pro
 from stillmotion.endpoints.endpoint import Endpoint, video_output
-from stillmotion.endpoints.ltx_2_19b import NEGATIVE_PROMPT
+from stillmotion.endpoints.ltx_2_19b import DISTILLED_SCALE, NEGATIVE_PROMPT
 from stillmotion.endpoints.vocabulary import CONFIG, Duration, Resolution, VideoFile, WholeNumber
 
 EXAMPLE_PROMPT = (
@@ -47,11 +47,8 @@ class Output(BaseModel):
     video: VideoFile = Field(examples=[EXAMPLE_VIDEO], description="The generated video file")
 
 
-# Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
-NOT_YET_HONOURED: dict[str, object] = {}
-
-# The 19b document's steps and negative prompt: it documents the open weights of this family.
-RECIPE = pro.Recipe(steps=40, negative_prompt=NEGATIVE_PROMPT)
+# The 19b document's steps and negative prompt, and its recipe's refinement: it documents this family's open weights.
+RECIPE = pro.Recipe(steps=40, negative_prompt=NEGATIVE_PROMPT, distilled_scale=DISTILLED_SCALE)
 
 ENDPOINT = Endpoint(
     id="fal-ai/ltx-2/image-to-video",
@@ -62,6 +59,6 @@ ENDPOINT = Endpoint(
     output=Output,
     image_fields=("image_url",),
     check=pro.check,
-    plan=pro.planner(RECIPE, NOT_YET_HONOURED),
+    plan=pro.planner(RECIPE),
     respond=video_output,
 )

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, Field
 
-from stillmotion.endpoints import planning
+from stillmotion.endpoints import adapters, open_weights, planning
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.endpoint import Endpoint, Plan, seeded_output
+from stillmotion.endpoints.sampling import Sampling, refining, suited
 from stillmotion.endpoints.vocabulary import (
     CONFIG,
     Acceleration,
@@ -20,7 +21,7 @@ from stillmotion.endpoints.vocabulary import (
     VideoWriteMode,
 )
 from stillmotion.errors import Detail
-from stillmotion.job import Encoding, Guidance, Model
+from stillmotion.job import Guidance, Model
 
 EXAMPLE_PROMPT = (
     "A woman stands still amid a busy neon-lit street at night. The camera slowly dollies in toward her "
@@ -137,14 +138,12 @@ class Output(BaseModel):
     )
 
 
-# Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
-NOT_YET_HONOURED: dict[str, object] = {
-    "use_multiscale": False,
-    "acceleration": "none",
-    "camera_lora": "none",
-    "enable_prompt_expansion": False,
-    "enable_safety_checker": False,
-}
+DISTILLED_SCALE = 1.0
+"""Of the distilled LoRA in the refining stages, for which the document has no field.
+
+At 1 the development weights become the distilled ones, for which the refinement's noise levels were made; Diffusers'
+two-stage recipe for LTX-2 has it at 1 as well.
+"""
 
 
 def check(request: Input, bounds: Bounds) -> list[Detail]:
@@ -157,33 +156,17 @@ def check(request: Input, bounds: Bounds) -> list[Detail]:
 
 
 def plan(request: Input, sizes: Mapping[str, tuple[int, int]], seed: int, model: Model) -> Plan:
-    size = planning.requested_size(request.video_size, sizes["image_url"])
-    container = planning.CONTAINERS[request.video_output_type]
+    asked, steps, schedule, notes = suited(request, model, {"guidance_scale": 1}, request.num_inference_steps, "ltx2")
     # The document has one scale; the open weights take it for both streams.
-    guidance = Guidance(cfg=request.guidance_scale)
-    job = planning.one_stage(
-        model,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        size=size,
-        num_frames=request.num_frames,
-        fps=request.fps,
-        seed=seed,
-        audio=request.generate_audio and container != "gif",
-        keyframes=planning.keyframes(
-            request.num_frames,
-            strength=request.image_strength,
-            end=request.end_image_url is not None,
-            end_strength=request.end_image_strength,
-            backward=request.interpolation_direction == "backward",
-        ),
-        steps=request.num_inference_steps,
-        video_guidance=guidance,
-        audio_guidance=guidance,
-    )
-    encoding = Encoding(container=container, quality=request.video_quality, write_mode=request.video_write_mode)
-    notes = planning.size_notes(size, job) + planning.unhonoured(dict(request), NOT_YET_HONOURED)
-    return Plan(job, encoding, tuple(notes))
+    guidance = Guidance(cfg=asked.guidance_scale)
+    chosen = _adapters(request, model)
+    first = Sampling(steps=steps, schedule=schedule, video=guidance, audio=guidance, adapters=chosen, notes=notes)
+    second = refining(adapters.distilled(DISTILLED_SCALE, model) + chosen)
+    return open_weights.planned(request, sizes, seed, model, first=first, refining=second)
+
+
+def _adapters(request: Input, model: Model) -> adapters.Adapters:
+    return adapters.camera(request.camera_lora, request.camera_lora_scale, model)
 
 
 ENDPOINT = Endpoint(
@@ -198,4 +181,5 @@ ENDPOINT = Endpoint(
     check=check,
     plan=plan,
     respond=seeded_output,
+    loras=lambda request, model: _adapters(request, model).paths,
 )

@@ -58,10 +58,8 @@ class Output(BaseModel):
     video: VideoFile = Field(examples=[EXAMPLE_VIDEO], description="The generated video file")
 
 
-# Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
-NOT_YET_HONOURED: dict[str, object] = {}
-
-RECIPE = pro.Recipe(steps=30, negative_prompt=NEGATIVE_PROMPT)
+# The published recipe's steps, the 22b document's negative prompt and default scale of the refinement.
+RECIPE = pro.Recipe(steps=30, negative_prompt=NEGATIVE_PROMPT, distilled_scale=0.5)
 
 ENDPOINT = Endpoint(
     id="fal-ai/ltx-2.3/image-to-video",
@@ -75,6 +73,6 @@ ENDPOINT = Endpoint(
     output=Output,
     image_fields=("image_url", "end_image_url"),
     check=pro.check,
-    plan=pro.planner(RECIPE, NOT_YET_HONOURED),
+    plan=pro.planner(RECIPE),
     respond=video_output,
 )

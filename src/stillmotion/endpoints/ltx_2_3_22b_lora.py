@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, Field
 
-from stillmotion.endpoints import loras, planning
+from stillmotion.endpoints import adapters, loras, open_weights, planning
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.endpoint import Endpoint, Plan, seeded_output
+from stillmotion.endpoints.sampling import Sampling, refining, suited
 from stillmotion.endpoints.vocabulary import (
     CONFIG,
     Acceleration,
@@ -22,7 +23,7 @@ from stillmotion.endpoints.vocabulary import (
     VideoWriteMode,
 )
 from stillmotion.errors import Detail
-from stillmotion.job import Encoding, Guidance, Model
+from stillmotion.job import Guidance, Model
 
 EXAMPLE_PROMPT = (
     "A woman stands still amid a busy neon-lit street at night. The camera slowly dollies in toward her "
@@ -218,16 +219,11 @@ class Output(BaseModel):
     )
 
 
-# Accepted and validated, not yet honoured: each entry with the value at which leaving it out changes nothing.
-NOT_YET_HONOURED: dict[str, object] = {
-    "use_multiscale": False,
-    "acceleration": "none",
-    "camera_lora": "none",
-    "enable_prompt_expansion": False,
-    "enable_safety_checker": False,
-    "loras": [],
-    "distill_lora_first_pass_scale": 0,
-    "distill_lora_second_pass_scale": 0,
+# What no guidance is, for weights that need none.
+UNGUIDED = {
+    f"{stream}_{scale}_scale": value
+    for stream in ("video", "audio")
+    for scale, value in {"cfg": 1, "stg": 0, "rescaling": 0, "modality": 1}.items()
 }
 
 
@@ -242,48 +238,35 @@ def check(request: Input, bounds: Bounds) -> list[Detail]:
 
 
 def plan(request: Input, sizes: Mapping[str, tuple[int, int]], seed: int, model: Model) -> Plan:
-    size = planning.requested_size(request.video_size, sizes["image_url"])
-    container = planning.CONTAINERS[request.video_output_type]
-    job = planning.one_stage(
-        model,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        size=size,
-        num_frames=request.num_frames,
-        fps=request.fps,
-        seed=seed,
-        audio=request.generate_audio and container != "gif",
-        keyframes=planning.keyframes(
-            request.num_frames,
-            strength=request.image_strength,
-            end=request.end_image_url is not None,
-            end_strength=request.end_image_strength,
-            backward=request.interpolation_direction == "backward",
+    asked, steps, schedule, notes = suited(request, model, UNGUIDED, request.num_inference_steps, request.scheduler)
+    chosen = _adapters(request, model)
+    first = Sampling(
+        steps=steps,
+        schedule=schedule,
+        video=Guidance(
+            cfg=asked.video_cfg_scale,
+            stg=asked.video_stg_scale,
+            rescale=asked.video_rescaling_scale,
+            modality=asked.video_modality_scale,
         ),
-        steps=request.num_inference_steps,
-        video_guidance=Guidance(
-            cfg=request.video_cfg_scale,
-            stg=request.video_stg_scale,
-            rescale=request.video_rescaling_scale,
-            modality=request.video_modality_scale,
+        audio=Guidance(
+            cfg=asked.audio_cfg_scale,
+            stg=asked.audio_stg_scale,
+            rescale=asked.audio_rescaling_scale,
+            modality=asked.audio_modality_scale,
         ),
-        audio_guidance=Guidance(
-            cfg=request.audio_cfg_scale,
-            stg=request.audio_stg_scale,
-            rescale=request.audio_rescaling_scale,
-            modality=request.audio_modality_scale,
-        ),
-        schedule=request.scheduler,
         gradient_gamma=request.gradient_estimation_gamma,
         restart=request.use_restart_sampling,
+        adapters=adapters.distilled(request.distill_lora_first_pass_scale, model) + chosen,
+        notes=notes,
     )
-    encoding = Encoding(container=container, quality=request.video_quality, write_mode=request.video_write_mode)
-    notes = planning.size_notes(size, job)
-    named = loras.named(request.loras)
-    if not named:
-        notes.append("no LoRA: loras is empty or names no path")
-    notes += planning.unhonoured(dict(request) | {"loras": named}, NOT_YET_HONOURED)
-    return Plan(job, encoding, tuple(notes))
+    second = refining(adapters.distilled(request.distill_lora_second_pass_scale, model) + chosen)
+    return open_weights.planned(request, sizes, seed, model, first=first, refining=second)
+
+
+def _adapters(request: Input, model: Model) -> adapters.Adapters:
+    camera = adapters.camera(request.camera_lora, request.camera_lora_scale, model)
+    return camera + adapters.users("loras", request.loras)
 
 
 ENDPOINT = Endpoint(
@@ -298,4 +281,5 @@ ENDPOINT = Endpoint(
     check=check,
     plan=plan,
     respond=seeded_output,
+    loras=lambda request, model: _adapters(request, model).paths,
 )

@@ -1,4 +1,4 @@
-"""What the endpoints' plans share: the size that was asked for, a job of one stage, and what the log tells about it."""
+"""What the endpoints' plans share: the size that was asked for, the images' places, and what the log tells of both."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,7 +7,7 @@ from stillmotion.endpoints import canvas
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.vocabulary import ImageSize, VideoOutputType, VideoSize
 from stillmotion.errors import Detail
-from stillmotion.job import Guidance, Job, Keyframe, Model, Schedule, Stage
+from stillmotion.job import Job, Keyframe
 
 CONTAINERS: Mapping[VideoOutputType, Literal["mp4", "webm", "mov", "gif"]] = {
     "X264 (.mp4)": "mp4",
@@ -51,60 +51,9 @@ def keyframes(
     return (start, Keyframe(image="end_image_url", frame=last, strength=end_strength)) if end else (start,)
 
 
-def one_stage(
-    model: Model,
-    *,
-    prompt: str,
-    negative_prompt: str,
-    size: tuple[int, int],
-    num_frames: int,
-    fps: float,
-    seed: int,
-    audio: bool,
-    keyframes: tuple[Keyframe, ...],
-    steps: int,
-    video_guidance: Guidance,
-    audio_guidance: Guidance,
-    schedule: Schedule = "ltx2",
-    gradient_gamma: float = 0.0,
-    restart: bool = False,
-) -> Job:
-    """A job that is computed in one denoising run.
-
-    ``size`` is delivered with even sides; ``num_frames`` and ``fps`` exactly.
-    """
-    width, height = canvas.even(size)
-    grid = canvas.grid((width, height), num_frames, fps, model)
-    stage = Stage(
-        width=grid.width,
-        height=grid.height,
-        num_frames=grid.num_frames,
-        fps=grid.fps,
-        steps=steps,
-        schedule=schedule,
-        video=video_guidance,
-        audio=audio_guidance,
-        gradient_gamma=gradient_gamma,
-        restart=restart,
-    )
-    return Job(
-        model=model.name,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        width=width,
-        height=height,
-        num_frames=num_frames,
-        fps=fps,
-        seed=seed,
-        audio=audio,
-        keyframes=keyframes,
-        stages=(stage,),
-    )
-
-
 def size_notes(wanted: tuple[int, int], job: Job) -> list[str]:
-    """Where the delivery differs from what was asked, and the computation from the delivery."""
-    stage, notes = job.stages[0], []
+    """Where the delivery differs from what was asked, and the last stage from the delivery."""
+    stage, notes = job.stages[-1], []
     if wanted != (job.width, job.height):
         notes.append(f"{wanted[0]}x{wanted[1]} has an odd side; delivering {job.width}x{job.height}")
     if stage.width < job.width or stage.height < job.height or stage.num_frames < job.num_frames:
@@ -113,9 +62,3 @@ def size_notes(wanted: tuple[int, int], job: Job) -> list[str]:
             f"scaled to {job.width}x{job.height} and {job.num_frames} frames"
         )
     return notes
-
-
-def unhonoured(values: Mapping[str, object], neutral: Mapping[str, object]) -> list[str]:
-    """One line that names the fields of ``values`` that differ from ``neutral``, in that order; none if all agree."""
-    ignored = [name for name, value in neutral.items() if values[name] != value]
-    return [f"accepted but not yet honoured: {', '.join(ignored)}"] if ignored else []

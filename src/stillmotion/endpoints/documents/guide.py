@@ -99,7 +99,6 @@ const result = await fal.queue.result("{endpoint_id}", {{
         heading(3, "Submit a request", "queue-submit"),
         _p("The client API provides a convenient way to submit requests to the model."),
         code(snippets.javascript_submit(endpoint_id, body)),
-        _note("webhooks are not called yet. Leave `webhookUrl` out: a submit that names one is refused with 400."),
         heading(3, "Fetch request status", "queue-status"),
         _p("You can fetch the status of a request to check if it is completed or still in progress."),
         code(status),
@@ -137,7 +136,6 @@ def _files() -> list[Node]:
             "can upload files using the client API and use the returned URL in your requests."
         ),
         code(_UPLOAD),
-        _note("there is no upload yet. Pass a data URI or a URL instead."),
         tag(
             "p",
             "Read more about file handling in our ",
