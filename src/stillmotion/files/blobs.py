@@ -13,11 +13,12 @@ import shutil
 import stat
 import time
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from stillmotion.errors import NotFound
-from stillmotion.files.streams import check_size, removed_on_failure, write_stream
+from stillmotion.files.streams import check_size, write_stream
 
 _NAME = re.compile(r"[0-9a-f]{40}\.[a-z0-9]{1,8}")
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
@@ -43,28 +44,42 @@ class LocalBlobs:
         self._shards = [self._blobs / f"{number:02x}" for number in range(256)]
         for folder in (self._blobs, self._incoming, self._work, *self._shards):
             folder.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(self._blobs)
-        _sync_folder(self._root)
+        sync_folder(self._blobs)
+        sync_folder(self._root)
 
     async def adopt(self, path: Path, extension: str) -> str:
         """Moves the finished file at ``path`` (on the same file system, as ``work`` gives) in; gives its name.
 
         On return the file outlives a power cut. Raises OSError: not a regular file, another file system, disk full.
         """
-        name = _new_name(extension)
-        await asyncio.to_thread(self._adopt, path, name)
+        name = new_name(extension)
+        await self.adopt_as(path, name)
         return name
+
+    async def adopt_as(self, path: Path, name: str) -> None:
+        """As ``adopt``, under a name that ``new_name`` gave out before. Raises FileExistsError when it is taken."""
+        await asyncio.to_thread(self._adopt, path, name)
 
     async def write(self, source: bytes | AsyncIterable[bytes], extension: str, *, max_bytes: int | None = None) -> str:
         """Stores ``source`` as ``adopt`` does; gives its name. Raises FileTooLargeError past ``max_bytes``, OSError."""
-        name = _new_name(extension)
-        incoming = self._incoming / name
-        with removed_on_failure(incoming):
-            # Opened here and not in a thread, where a cancellation would lose the handle; it takes microseconds.
-            with incoming.open("xb") as file:
-                await _write(file, source, max_bytes)
-            await asyncio.to_thread(self._adopt, incoming, name)
+        name = new_name(extension)
+        async with self.incoming(source, max_bytes=max_bytes) as path:
+            await self.adopt_as(path, name)
         return name
+
+    @asynccontextmanager
+    async def incoming(
+        self, source: bytes | AsyncIterable[bytes], *, max_bytes: int | None = None
+    ) -> AsyncIterator[Path]:
+        """``source`` as a file that the block may adopt; otherwise it is gone after the block. Raises as ``write``."""
+        path = self._incoming / secrets.token_hex(_RANDOM_BYTES)
+        try:
+            # Opened here and not in a thread, where a cancellation would lose the handle; it takes microseconds.
+            with path.open("xb") as file:
+                await _write(file, source, max_bytes)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """Where the blob lies. Raises NotFound for an absent one and for every name that was not made here."""
@@ -124,11 +139,11 @@ class LocalBlobs:
     def _adopt(self, path: Path, name: str) -> None:
         place = self._place(name)
         _sync_file(path)
-        # The name is new: 160 random bits, and only this process makes names. The test is for the day they are not.
+        # A rename would replace what an earlier reader knows under this name.
         if os.path.lexists(place):
             raise FileExistsError(place)
         path.rename(place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
 
     def _names_in(self, shard: Path, moved_before: float) -> list[str]:
         names = []
@@ -144,7 +159,8 @@ class LocalBlobs:
         return names
 
 
-def _new_name(extension: str) -> str:
+def new_name(extension: str) -> str:
+    """A name that no blob has or will have. Raises ValueError for an unfit extension."""
     if not _EXTENSION.fullmatch(extension):
         raise ValueError(f"not a file extension: {extension!r}")
     return f"{secrets.token_hex(_RANDOM_BYTES)}.{extension}"
@@ -169,7 +185,7 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Waits until the entries of a folder, such as a rename into it, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -24,6 +24,19 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """What a host says of which version of a file it sent; both None where it says nothing."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def conditions(self) -> list[tuple[str, str]]:
+        """Headers that ask for the file only if it is another one by now."""
+        asked = (("If-None-Match", self.etag), ("If-Modified-Since", self.last_modified))
+        return [(name, value) for name, value in asked if value]
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """A finished download."""
 
@@ -33,6 +46,9 @@ class Fetched:
     """Where it came from in the end, after redirects."""
     content_type: str | None
     """ASCII, as the host claims; nothing has checked it."""
+    version: Version = Version()
+    unchanged: bool = False
+    """The host still has the version that the caller knows: there is no file at the target."""
 
 
 class Fetcher:
@@ -71,11 +87,13 @@ class Fetcher:
         )
         self._waits = [backoff * 2**n for n in range(retries)]
         self._headers = [("User-Agent", user_agent), ("Accept", "*/*"), ("Accept-Encoding", "identity")]
-        self._tls = _tls_context(ca_file)
+        self._tls = tls_context(ca_file)
         self._backend = GuardedBackend(allow, ports, resolve)
 
-    async def fetch(self, url: str, target: Path) -> Fetched:
+    async def fetch(self, url: str, target: Path, *, known: Version | None = None) -> Fetched:
         """Downloads ``url`` to ``target``, whose folder exists; leaves no file behind when it fails.
+
+        ``known``: the version that the caller has already; a host that still has the same one may say so instead.
 
         Raises FileDownloadError or FileTooLargeError. Their text names the host and what it answered; an address that
         is refused and one that does not answer give one and the same text, after the same retries, so the caller
@@ -85,27 +103,29 @@ class Fetcher:
         try:
             with removed_on_failure(target):
                 async with asyncio.timeout(self._timeout):
-                    return await self._fetch_with_retries(start, target)
+                    return await self._fetch_with_retries(start, target, known or Version())
         except TimeoutError:
             raise FileDownloadError(f"the download from {start.host} took more than {self._timeout:g} s") from None
 
-    async def _fetch_with_retries(self, start: HttpUrl, target: Path) -> Fetched:
+    async def _fetch_with_retries(self, start: HttpUrl, target: Path, known: Version) -> Fetched:
         for wait in self._waits:
             try:
-                return await self._fetch_once(start, target)
+                return await self._fetch_once(start, target, known)
             except _MayPass:
                 await asyncio.sleep(wait)
         try:
-            return await self._fetch_once(start, target)
+            return await self._fetch_once(start, target, known)
         except _MayPass as error:
             raise FileDownloadError(error.message) from error
 
-    async def _fetch_once(self, start: HttpUrl, target: Path) -> Fetched:
+    async def _fetch_once(self, start: HttpUrl, target: Path, known: Version) -> Fetched:
         url = start
         # A pool of its own: connections are reused within a redirect chain, never between requests of two users.
         async with httpcore2.AsyncConnectionPool(ssl_context=self._tls, network_backend=self._backend) as pool:
             for _ in range(self._max_redirects + 1):
-                async with self._get(pool, url, start) as response:
+                async with self._get(pool, url, start, known) as response:
+                    if response.status == 304 and known.conditions():
+                        return Fetched(0, str(url), None, known, unchanged=True)
                     if response.status not in _REDIRECTS:
                         return await self._save(response, url, target)
                     url = url.join(_header(response, b"location"))
@@ -113,13 +133,13 @@ class Fetcher:
 
     @asynccontextmanager
     async def _get(
-        self, pool: httpcore2.AsyncConnectionPool, url: HttpUrl, start: HttpUrl
+        self, pool: httpcore2.AsyncConnectionPool, url: HttpUrl, start: HttpUrl, known: Version
     ) -> AsyncIterator[httpcore2.Response]:
         with self._translated(url, start):
             async with pool.stream(
                 "GET",
                 httpcore2.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target),
-                headers=[("Host", url.authority), *self._headers],
+                headers=[("Host", url.authority), *self._headers, *known.conditions()],
                 extensions={"timeout": {"connect": self._connect_timeout}},
             ) as response:
                 yield response
@@ -133,8 +153,8 @@ class Fetcher:
             size = await write_stream(file, response.aiter_stream(), self.max_bytes)
         if size == 0:
             raise FileDownloadError(f"{url.host} sent an empty file")
-        content_type = _header(response, b"content-type")
-        return Fetched(size, str(url), content_type if content_type and content_type.isascii() else None)
+        version = Version(_told(response, b"etag"), _told(response, b"last-modified"))
+        return Fetched(size, str(url), _told(response, b"content-type"), version)
 
     @contextmanager
     def _translated(self, url: HttpUrl, start: HttpUrl) -> Iterator[None]:
@@ -175,7 +195,14 @@ def _header(response: httpcore2.Response, name: bytes) -> str:
     return next(values, b"").decode("utf-8", "surrogateescape").strip()
 
 
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def _told(response: httpcore2.Response, name: bytes) -> str | None:
+    """A header's value where it has one that can be sent and stored: printable ASCII."""
+    value = _header(response, name)
+    return value if value and value.isascii() and value.isprintable() else None
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Verifies hosts by the system's roots and ``ca_file``. Raises ConfigurationError."""
     context = httpcore2.default_ssl_context()
     if ca_file is not None:
         try:

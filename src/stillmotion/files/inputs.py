@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from stillmotion.errors import FileDownloadError, NotFound
 from stillmotion.files.data_uris import is_data_uri, write_data_uri
-from stillmotion.files.fetch import Fetcher
+from stillmotion.files.offline import Fetches
 from stillmotion.files.streams import check_size, removed_on_failure
 
 OwnFiles = Callable[[str], Path | None]
@@ -29,7 +29,7 @@ class Inputs:
     own disk.
     """
 
-    def __init__(self, fetcher: Fetcher, own: OwnFiles, *, local_paths: bool = False) -> None:
+    def __init__(self, fetcher: Fetches, own: OwnFiles, *, local_paths: bool = False) -> None:
         self._fetcher = fetcher
         self._own = own
         self._local_paths = local_paths

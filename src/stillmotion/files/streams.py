@@ -25,9 +25,9 @@ async def write_stream(file: BinaryIO, chunks: AsyncIterable[bytes], max_bytes: 
         check_size(size, max_bytes)
         pending += chunk
         if len(pending) >= _BUFFER:
-            await asyncio.to_thread(file.write, bytes(pending))
-            pending.clear()
-    await asyncio.to_thread(file.write, bytes(pending))
+            await asyncio.to_thread(file.write, pending)
+            pending = bytearray()  # not emptied: a thread whose task was cancelled may still read the old one
+    await asyncio.to_thread(file.write, pending)
     return size
 
 
