@@ -14,6 +14,8 @@ BENCHES = {
     "submits": "bench.submits",
     "weight": "bench.weight",
     "stages": "bench.stages",
+    "flops": "bench.flops_report",
+    "full_size": "bench.full_size_report",
     "encode": "bench.encode_report",
     "kills": "bench.kills",
 }
