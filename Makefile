@@ -16,8 +16,9 @@ install: $(VENV)/.dev
 demo: $(VENV)/.demo-$(ENGINE)
 	$(BIN)/stillmotion demo --engine $(ENGINE) --image examples/chelsea.png --output demo.mp4
 
+# Two at a time, each file by one: most tests wait for a server of theirs.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

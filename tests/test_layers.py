@@ -13,7 +13,8 @@ PACKAGE = "stillmotion"
 ROOT = Path(importlib.util.find_spec(PACKAGE).origin).parent
 LAYERS = [
     {"job", "errors"},
-    {"endpoints", "engine", "media", "store", "files"},
+    {"hub"},
+    {"bundles", "endpoints", "engine", "media", "safety", "store", "files"},
     {"executor"},
     {"service"},
     {"api"},
@@ -21,6 +22,8 @@ LAYERS = [
     {"edge"},
     {"app"},
     {"cli"},
+    {"testing"},
+    {"pytest_plugin"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
@@ -29,6 +32,9 @@ BANNED = {
     "stillmotion.job": {"pydantic", "torch", "numpy", "sqlalchemy", "starlette"},
     "stillmotion.engine.manifest": {"torch", "pydantic", "starlette", "sqlalchemy", "httpx2"},
     "stillmotion.endpoints.catalogue": {"torch", "starlette", "uvicorn", "sqlalchemy", "httpx2"},
+    "stillmotion.engine.official.verify": {"torch", "numpy"},
+    "stillmotion.bundles.pull": {"torch", "transformers", "pydantic", "starlette", "sqlalchemy"},
+    "stillmotion.safety.configuration": {"torch", "transformers", "pydantic", "starlette", "sqlalchemy"},
     "stillmotion.service.service": {"torch", "diffusers", "starlette", "uvicorn"},
     "stillmotion.app": {"torch", "diffusers", "transformers", "fal_client"},
     "stillmotion.cli.serve": {"torch", "diffusers", "transformers", "fal_client"},
@@ -73,9 +79,10 @@ def test_imports_point_down():
     assert wrong == []
 
 
-def test_only_the_host_composes_engine_and_media():
+def test_only_the_engines_processes_know_the_engine():
     users = {source for source, target in imports() if part(target) == "engine" and part(source) != "engine"}
-    assert users == {"stillmotion.executor.host"}
+    # The first process of an engine, a further one on another device, and what both have in memory.
+    assert users == {f"stillmotion.executor.{module}" for module in ("host", "follower", "loaded")}
 
 
 def test_the_api_asks_the_service():
@@ -95,7 +102,7 @@ def test_only_the_top_reads_the_environment():
         for path in ROOT.rglob("*.py")
         if any(word in path.read_text() for word in ("os.environ", "os.getenv", "getenv("))
     }
-    assert readers <= {"cli", "settings.py", "app.py"}
+    assert readers <= {"cli", "settings.py", "app.py", "testing.py", "pytest_plugin.py"}
 
 
 @pytest.mark.parametrize("module", BANNED)

@@ -5,39 +5,74 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 import structlog
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stillmotion.api.application import create_api
+from stillmotion.api.storage import storage_body_limit
+from stillmotion.api.webhooks import body as webhook_body
 from stillmotion.edge.body import BodyLimit, by_prefix
+from stillmotion.edge.cors import Cors
+from stillmotion.edge.fal_hosts import FalHosts, is_fals
+from stillmotion.edge.fal_proxy import FalProxy
 from stillmotion.edge.origin import OriginGuard
 from stillmotion.edge.request_id import RequestId
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.catalogue import CATALOGUE
-from stillmotion.errors import NotFound
+from stillmotion.errors import ConfigurationError, NotFound
 from stillmotion.executor.base import Executor
 from stillmotion.executor.bundles import DEMONSTRATION, check_engine_installed, ensure_demonstration, find_bundle
+from stillmotion.executor.devices import ALL as EVERY_DEVICE
+from stillmotion.executor.devices import every_cuda_device, held_by, parse_devices
+from stillmotion.executor.messages import Tuning
 from stillmotion.executor.mock import MockExecutor
 from stillmotion.executor.process import ProcessExecutor
 from stillmotion.files.addresses import AllowList
 from stillmotion.files.blobs import LocalBlobs
 from stillmotion.files.fetch import Fetcher
+from stillmotion.files.fixtures import Fixtures
 from stillmotion.files.inputs import Inputs, OwnFiles
+from stillmotion.files.lora_store import LoraStore
+from stillmotion.files.loras import LoraFiles
+from stillmotion.files.offline import DrawingFetcher, Fetches, FixtureFetcher, FixtureLoras
+from stillmotion.files.secret import keep_secret
+from stillmotion.files.uploads import UploadParts
+from stillmotion.hub import Hub
 from stillmotion.media.image import ImageLimits
+from stillmotion.safety.configuration import Checks, check_exposure, choose_checks
 from stillmotion.service.attempt import FILES_PATH, Parts, Policy
 from stillmotion.service.changes import Changes
-from stillmotion.service.models import ALL, Models
+from stillmotion.service.engines import Engines
+from stillmotion.service.expansion import PromptServer
+from stillmotion.service.expiry import expiring
+from stillmotion.service.keys import Keys
+from stillmotion.service.models import ALL
+from stillmotion.service.preparation import Preparation
+from stillmotion.service.rules import Rules
 from stillmotion.service.runner import Runner
+from stillmotion.service.safety import SafetyPolicy
 from stillmotion.service.service import Service
+from stillmotion.service.upload_names import UPLOADS_PATH, split_upload_path
+from stillmotion.service.upload_tokens import UploadTokens
+from stillmotion.service.uploads import UploadPolicy, Uploads
+from stillmotion.service.webhook_delivery import Deliverer
+from stillmotion.service.webhook_schedule import Schedule
+from stillmotion.service.webhook_sender import WebhookSender
+from stillmotion.service.webhook_signing import KEYS_FILE, SigningKeys
+from stillmotion.service.webhooks import Webhooks
 from stillmotion.settings import Settings
 from stillmotion.store.sqlite import SqliteStore
 
 log = structlog.get_logger()
 
 SMALL_BODY = 1 << 20
-"""Bytes that a request may send outside the model routes."""
+"""Bytes that a request may send outside the model routes and uploads."""
+UPLOAD_RATE, UPLOAD_SECONDS = 8192.0, 6 * 3600.0
+"""Slowest upload, in bytes per second, and longest time that its bytes are waited for: 2 GiB at 100 KB/s."""
+LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
@@ -47,6 +82,7 @@ class Platform:
 
     settings: Settings
     service: Service
+    uploads: Uploads
     blobs: LocalBlobs
 
 
@@ -57,51 +93,142 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
     ``local_paths`` lets requests name files of this machine as inputs: for the command line only. Raises
     ConfigurationError and BundleError before anything is accepted.
     """
+    checks = checks_of(settings)
+    check_exposure(settings.safety, checks, loopback=is_loopback(settings.host))
+    fixtures = Fixtures(settings.fixtures)
+    rules = Rules(settings.rules, settings.rules_file)
     async with AsyncExitStack() as stack:
         store = await SqliteStore.open(settings.data / "stillmotion.db")
         stack.push_async_callback(store.close)
         log.info("store opened", **await store.durability())
         blobs = LocalBlobs(settings.data / "files")
-        executor = await _executor(settings)
-        stack.push_async_callback(executor.close)
-        capabilities = await executor.capabilities()
+        executors = await _executors(settings, checks)
+        for executor in executors.values():
+            stack.push_async_callback(executor.close)
+        engines = await Engines.start(executors, _model_names(settings), CATALOGUE, patience=settings.affinity_seconds)
+        prompts = _prompts(settings)
+        if isinstance(prompts, PromptServer):
+            stack.push_async_callback(prompts.close)
+        loras = _loras(settings)
+        stack.push_async_callback(loras.close)
         parts = Parts(
             store=store,
-            executor=executor,
-            inputs=Inputs(_fetcher(settings), _own_files(settings, blobs), local_paths=local_paths),
             blobs=blobs,
-            models=Models(capabilities.models, _model_names(settings), CATALOGUE),
+            models=engines.models,
             endpoints=CATALOGUE,
             policy=_policy(settings),
+            preparation=Preparation(
+                inputs=Inputs(_images(settings, fixtures), _own_files(settings, blobs), local_paths=local_paths),
+                loras=FixtureLoras(fixtures, loras, offline=settings.offline, max_bytes=settings.max_lora_bytes),
+                safety=SafetyPolicy(mode=settings.safety, prompts=checks.prompts),
+                prompts=prompts,
+                # Every bound is a setting of the same name.
+                bounds=Bounds(**{field.name: getattr(settings, field.name) for field in fields(Bounds)}),
+                images=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+                embed_settings=settings.embed_settings,
+            ),
+            rules=rules,
         )
         changes = Changes()
-        runner = Runner(parts, changes, capabilities.slots)
+        runner = Runner(parts, changes, engines)
         stack.push_async_callback(runner.close)
         await runner.start()
-        service = Service(
-            parts, changes, runner, strict_submit=settings.strict_submit, min_free=settings.min_free_bytes
+        sender, keys = webhook_sender(settings), SigningKeys(settings.data / KEYS_FILE)
+        keys.ensure()
+        deliverer = Deliverer(
+            parts, changes, sender, keys, schedule=Schedule(unit=settings.webhook_seconds), render=webhook_body
         )
-        yield Platform(settings=settings, service=service, blobs=blobs)
+        stack.push_async_callback(deliverer.close)
+        deliverer.start()
+        service = Service(
+            parts,
+            changes,
+            runner,
+            Webhooks(store, changes, sender, keys),
+            Keys(store, required=not is_loopback(settings.host)),
+            strict_submit=settings.strict_submit,
+            min_free=settings.min_free_bytes,
+        )
+        upload_parts = UploadParts(settings.data / "files" / "uploads")
+        await stack.enter_async_context(expiring(store, blobs, upload_parts))
+        tokens = UploadTokens(keep_secret(settings.data / "upload-tokens.key"))
+        uploads = Uploads(store, blobs, upload_parts, tokens, _upload_policy(settings))
+        yield Platform(settings=settings, service=service, uploads=uploads, blobs=blobs)
 
 
 def application(running: Platform) -> ASGIApp:
-    """The HTTP application with its guards, outermost first: request ids, origins, body limits."""
+    """The HTTP application with its guards, outermost first: request ids, origins, CORS, fal's names, proxy, body
+    limits."""
     settings = running.settings
-    largest = settings.max_body_bytes
-    limits = by_prefix({"/run": largest, "/queue": largest}, min(largest, SMALL_BODY))
-    guarded: ASGIApp = BodyLimit(create_api(running.service), limits)
-    guarded = OriginGuard(guarded, hosts=(settings.host, *settings.allowed_hosts), origins=settings.allowed_origins)
+    guarded: ASGIApp = FalHosts(FalProxy(_limited(create_api(running.service, running.uploads), settings)))
+    guarded = Cors(guarded)
+    guarded = OriginGuard(
+        guarded,
+        hosts=(settings.host, *settings.allowed_hosts),
+        origins=settings.allowed_origins,
+        # A page of a stranger's has no key, so it gains nothing from a name of its own for this server.
+        also=is_fals if is_loopback(settings.host) else lambda host: True,
+    )
     return RequestId(guarded)
+
+
+def _limited(api: ASGIApp, settings: Settings) -> ASGIApp:
+    """Bodies below /cdn are files on their way to the disk, all others stand in memory."""
+    largest = settings.max_body_bytes
+    small = min(largest, SMALL_BODY)
+    others = BodyLimit(api, by_prefix({"/run": largest, "/queue": largest}, small))
+    limit = storage_body_limit(whole=settings.max_upload_bytes, part=settings.max_upload_part_bytes, other=small)
+    files = BodyLimit(api, limit, min_rate=UPLOAD_RATE, max_seconds=UPLOAD_SECONDS)
+
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+        is_file = scope["type"] == "http" and scope["path"].startswith("/cdn/")
+        await (files if is_file else others)(scope, receive, send)
+
+    return limited
 
 
 def is_loopback(host: str) -> bool:
     return LOOPBACK.fullmatch(host) is not None
 
 
-async def _executor(settings: Settings) -> Executor:
+async def _executors(settings: Settings, checks: Checks) -> dict[str, Executor]:
+    """An engine for each device, by the device's name."""
     if settings.engine == "mock":
-        return MockExecutor(slots=settings.mock_slots, seconds=settings.mock_seconds)
+        return {"mock": MockExecutor(slots=settings.mock_slots, seconds=settings.mock_seconds)}
     check_engine_installed()
+    bundles = await _bundles(settings)
+    devices = parse_devices(settings.device)
+    if EVERY_DEVICE in devices:
+        devices = dict.fromkeys(await every_cuda_device(), devices[EVERY_DEVICE])
+    return {
+        device: ProcessExecutor(
+            bundles={name: bundles[name] for name in held_by(device, allowed, bundles)},
+            device=device,
+            dtype=settings.dtype,
+            threads=settings.threads,
+            classifier=checks.pictures,
+            expansion_seconds=settings.expansion_seconds,
+            parallel=settings.parallel,
+            tuning=_tuning(settings, engines=len(devices)),
+            cancel_grace=settings.cancel_seconds,
+        )
+        for device, allowed in devices.items()
+    }
+
+
+def _tuning(settings: Settings, *, engines: int) -> Tuning:
+    return Tuning(
+        memory=settings.memory,
+        device_memory_bytes=settings.device_memory_bytes,
+        host_memory_bytes=settings.host_memory_bytes,
+        engines=engines,
+        weights=settings.weights,
+        attention=settings.attention,
+        compiled=settings.compiled,
+    )
+
+
+async def _bundles(settings: Settings) -> dict[str, Path]:
     bundles: dict[str, Path] = {}
     for name in settings.model.values():
         folder = find_bundle(name, settings.models)
@@ -109,13 +236,7 @@ async def _executor(settings: Settings) -> Executor:
     if ALL not in settings.model:
         folder = await ensure_demonstration(settings.models)
         bundles[folder.name] = folder
-    return ProcessExecutor(
-        bundles=bundles,
-        device=settings.device,
-        dtype=settings.dtype,
-        threads=settings.threads,
-        cancel_grace=settings.cancel_seconds,
-    )
+    return bundles
 
 
 def _model_names(settings: Settings) -> Mapping[str, str]:
@@ -126,12 +247,37 @@ def _model_names(settings: Settings) -> Mapping[str, str]:
     return {ALL: DEMONSTRATION, **names}
 
 
-def _fetcher(settings: Settings) -> Fetcher:
+def _fetcher(settings: Settings, max_bytes: int, seconds: float) -> Fetcher:
     return Fetcher(
         AllowList.parse(settings.fetch_allow),
-        max_bytes=settings.max_image_bytes,
-        timeout=settings.fetch_seconds,
+        max_bytes=max_bytes,
+        timeout=seconds,
         ca_file=settings.fetch_ca_file,
+    )
+
+
+def _images(settings: Settings, fixtures: Fixtures) -> Fetches:
+    if settings.offline:
+        return FixtureFetcher(fixtures, DrawingFetcher(settings.max_image_bytes))
+    return FixtureFetcher(fixtures, _fetcher(settings, settings.max_image_bytes, settings.fetch_seconds))
+
+
+def webhook_sender(settings: Settings) -> WebhookSender:
+    """What only this machine's own programs can reach may call them back; others could use it to reach what they
+    cannot."""
+    local = LOOPBACK_NETWORKS if is_loopback(settings.host) else ()
+    allow = AllowList.parse((*settings.webhook_allow, *local))
+    return WebhookSender(allow, ca_file=settings.webhook_ca_file, offline=settings.offline)
+
+
+def _loras(settings: Settings) -> LoraFiles:
+    return LoraFiles(
+        LoraStore(settings.data / "loras", settings.lora_cache_bytes),
+        _fetcher(settings, settings.max_lora_bytes, settings.lora_seconds),
+        Hub(),
+        local_folder=settings.lora_folder,
+        max_bytes=settings.max_lora_bytes,
+        timeout=settings.lora_seconds,
     )
 
 
@@ -145,15 +291,62 @@ def _own_files(settings: Settings, blobs: LocalBlobs) -> OwnFiles:
             host = parts.hostname or ""
         except ValueError:
             return None
-        ours = parts.scheme in ("http", "https") and (is_loopback(host) or host in hosts)
-        if not ours or not parts.path.startswith(FILES_PATH):
-            return None
+        ours = parts.scheme in ("http", "https") and (is_loopback(host) or host in hosts or is_fals(host))
         try:
-            return blobs.path(parts.path.removeprefix(FILES_PATH))
+            return blobs.path(_blob_name(parts.path)) if ours else None
         except NotFound:
             return None
 
     return own
+
+
+def _blob_name(path: str) -> str:
+    """The blob behind the path of a URL of ours, an output or an upload; something unfit if it is none."""
+    path = path.removeprefix("/cdn")
+    if path.startswith(UPLOADS_PATH):
+        found = split_upload_path(unquote(path.removeprefix(UPLOADS_PATH)))
+        return found[0] if found else ""
+    return path.removeprefix(FILES_PATH)
+
+
+def _upload_policy(settings: Settings) -> UploadPolicy:
+    return UploadPolicy(
+        max_bytes=settings.max_upload_bytes,
+        max_part_bytes=settings.max_upload_part_bytes,
+        max_unfinished=settings.max_unfinished_uploads,
+        min_free=settings.min_free_bytes,
+        lifetime=settings.upload_seconds or None,
+        unfinished=settings.unfinished_upload_seconds,
+    )
+
+
+def checks_of(settings: Settings) -> Checks:
+    return choose_checks(
+        settings.safety,
+        settings.models,
+        engine=settings.engine != "mock",
+        model=settings.safety_model,
+        labels=settings.safety_labels,
+        threshold=settings.safety_threshold,
+        device=settings.safety_device,
+        terms=settings.safety_terms,
+    )
+
+
+def _prompts(settings: Settings) -> PromptServer | Literal["auto", "off"]:
+    if settings.expansion != "server":
+        return settings.expansion
+    assert settings.expansion_url is not None  # settings.py checks both
+    assert settings.expansion_model is not None
+    if settings.offline and not is_loopback(urlsplit(settings.expansion_url).hostname or ""):
+        raise ConfigurationError(f"offline: prompts cannot be sent to {settings.expansion_url}; set expansion to off")
+    return PromptServer(
+        settings.expansion_url,
+        settings.expansion_model,
+        key=settings.expansion_key,
+        vision=settings.expansion_vision,
+        seconds=settings.expansion_seconds,
+    )
 
 
 def _policy(settings: Settings) -> Policy:
@@ -163,8 +356,4 @@ def _policy(settings: Settings) -> Policy:
         deadline=settings.generation_seconds,
         max_attempts=settings.max_attempts,
         sync_mode=settings.sync_mode_seconds,
-        embed_settings=settings.embed_settings,
-        # Every bound is a setting of the same name.
-        bounds=Bounds(**{field.name: getattr(settings, field.name) for field in fields(Bounds)}),
-        images=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
     )

@@ -2,23 +2,30 @@
 
     StillmotionError
     ├── InputError                what the caller sent; names a field, never tried again
+    │   ├── ContentPolicyViolation
     │   ├── FileDownloadError
     │   ├── FileTooLargeError
     │   ├── ImageLoadError
     │   ├── ImageTooLargeError
     │   ├── ImageTooSmallError
+    │   ├── LoraLoadError
     │   ├── UnsupportedImageError
     │   └── ValidationError       many fields at once
     ├── MalformedBody             the request body is not JSON we accept
     ├── BadRequest                a parameter or header outside the body
+    ├── Unauthorized              no key, or one that does not work
+    ├── Forbidden                 a key that may not do that
     ├── NotFound                  no such endpoint, request or file (or not yours)
     ├── NotCompleted              the result was asked for too early
     ├── AlreadyCompleted          too late to cancel
+    ├── QueueFull                 more wait than the caller would wait behind; nothing was stored
     ├── Unavailable               nothing was stored, ask again later
     ├── EngineError               the job failed in the engine and would fail again
     │   ├── OutOfMemory
+    │   ├── UnfitLora             a file that is no LoRA for the model; told to the user as an InputError
     │   └── BundleError           a model bundle is missing, incomplete or does not fit
     ├── EngineLost                the engine's process died; costs one attempt
+    ├── GenerationTimeout         the engine had its time and was not done
     └── ConfigurationError        settings that contradict each other
 
 ``kind`` is stable: it is stored, logged and mapped to the wire. None of these knows HTTP. The class docstring is the
@@ -28,6 +35,7 @@ message when none is given.
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -74,6 +82,12 @@ class InputError(StillmotionError):
         return (Detail(loc=self.loc, msg=self.message, type=self.type, ctx=self.ctx, input=self.input),)
 
 
+class ContentPolicyViolation(InputError):
+    """The content could not be processed because it was flagged by a content checker."""
+
+    kind = type = "content_policy_violation"
+
+
 class FileDownloadError(InputError):
     """The file could not be downloaded."""
 
@@ -102,6 +116,13 @@ class ImageTooSmallError(InputError):
     """The image has too few pixels."""
 
     type = "image_too_small"
+
+
+class LoraLoadError(InputError):
+    """The file could not be read as LoRA weights."""
+
+    # The wire has no word of its own for it.
+    type = "file_download_error"
 
 
 class UnsupportedImageError(InputError):
@@ -140,6 +161,18 @@ class NotFound(StillmotionError):
     kind = "not_found"
 
 
+class Unauthorized(StillmotionError):
+    """Authorization header is required"""
+
+    kind = "unauthorized"
+
+
+class Forbidden(StillmotionError):
+    """This key may not do that; it takes an admin key."""
+
+    kind = "forbidden"
+
+
 class NotCompleted(StillmotionError):
     """Request is still in progress"""
 
@@ -150,6 +183,12 @@ class AlreadyCompleted(StillmotionError):
     """The request is already completed."""
 
     kind = "already_completed"
+
+
+class QueueFull(StillmotionError):
+    """The queue of this endpoint is longer than fal_max_queue_length."""
+
+    kind = "queue_full"
 
 
 class Unavailable(StillmotionError):
@@ -170,6 +209,14 @@ class OutOfMemory(EngineError):
     kind = "out_of_memory"
 
 
+class UnfitLora(EngineError):
+    """The file is no LoRA for this model."""
+
+    def __init__(self, message: str, file: Path) -> None:
+        super().__init__(message)
+        self.file = file
+
+
 class BundleError(EngineError):
     """The model bundle cannot be used."""
 
@@ -180,6 +227,12 @@ class EngineLost(StillmotionError):
     """The engine process ended unexpectedly."""
 
     kind = "engine_lost"
+
+
+class GenerationTimeout(StillmotionError):
+    """The generation took too long."""
+
+    kind = "generation_timeout"
 
 
 class ConfigurationError(StillmotionError):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import platformdirs
 import pydantic
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -20,17 +20,27 @@ from pydantic_settings import (
 )
 
 from stillmotion.errors import ConfigurationError
+from stillmotion.files.fixtures import read_fixtures
+from stillmotion.safety.configuration import Mode as SafetyMode
+from stillmotion.service.rules import Rule, parse_rules
 
 CONFIG_FILE = "stillmotion.toml"
 PREFIX = "STILLMOTION_"
 
 Engine = Literal["process", "mock"]
+Expansion = Literal["auto", "off", "server"]
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=CONFIG_FILE, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Only loopback addresses are allowed so far.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Any other than loopback asks every caller for a key: `stillmotion keys`.",
+    )
+    insecure_http: bool = Field(
+        False, description="Serve http on `host` too, not on loopback alone: keys and pictures travel unencrypted."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port for http; 0 takes a free one.")
     tls_port: int | None = Field(
         None, ge=0, le=65535, description="Port for https; 0 turns https off. Default: `port` + 443."
@@ -53,11 +63,50 @@ class Settings(BaseSettings):
         description="Model bundle by endpoint id, or `all`: `all=NAME,ENDPOINT=NAME`. A name is a folder of `models`, "
         "or a path. Default: a tiny demonstration bundle with random weights, built on first use.",
     )
-    device: str = Field("auto", description="Where the model runs: `auto`, `cuda`, `mps`, `cpu`.")
+    device: str = Field(
+        "auto",
+        description="Where the model runs: `auto`, `cuda`, `mps`, `cpu`. An engine for each of several: "
+        "`cuda:0,cuda:1`, or `all` CUDA devices; with the models that one may hold: `cuda:0=NAME,cuda:1=NAME+NAME`. "
+        "One engine over several: `cuda:0+cuda:1`.",
+    )
+    parallel: Literal["guidance", "context"] = Field(
+        "guidance",
+        description="What the devices of one engine share out: the passes of guidance (up to 4 devices; the same "
+        "pictures), or the tokens of each pass (`context`; pays from 1080p on).",
+    )
     dtype: str = Field("auto", description="Number format of the weights: `auto`, `bfloat16`, `float16`, `float32`.")
+    memory: Literal["auto", "resident", "swapped", "streamed"] = Field(
+        "auto",
+        description="Where weights are while they are not needed: `auto` keeps as many on the device as fit; "
+        "`resident` all, `swapped` those of one phase, `streamed` one block at a time; docs/memory.md.",
+    )
+    device_memory_bytes: int | None = Field(
+        None, ge=1, description="Most memory of a device that an engine takes. Default: what is free at its start."
+    )
+    host_memory_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Most memory of the host that an engine takes for weights off its device. Default: an equal share "
+        "of what is free, but for 4 GiB.",
+    )
+    weights: Literal["auto", "float8"] = Field(
+        "auto", description="`float8` stores the transformer's weights in 8 bits, at a loss; docs/acceleration.md."
+    )
+    attention: Literal["auto", "sdpa", "cudnn", "flash", "flash_3", "sage"] = Field(
+        "auto", description="Kernels that compute attention: `auto` torch's own; docs/acceleration.md."
+    )
+    compiled: bool = Field(
+        False, description="Compile the transformer's blocks: a minute or more for the first video of each kind."
+    )
     threads: int | None = Field(None, ge=1, description="Threads of the engine on a CPU. Default: all cores.")
     mock_seconds: float = Field(0.5, ge=0, description="Least seconds that a request takes on the mock engine.")
     mock_slots: int = Field(4, ge=1, description="Requests that the mock engine makes at once.")
+    affinity_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="An engine takes requests first that need the model and LoRAs it has in memory, but none that "
+        "came after one that has waited so long.",
+    )
     max_attempts: int = Field(3, ge=1, description="Attempts at a request before a lost engine fails it.")
     lease_seconds: float = Field(30.0, gt=0, description="A runner that is silent for so long has lost its request.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a runner says that it is alive.")
@@ -67,7 +116,9 @@ class Settings(BaseSettings):
         30.0, ge=0, description="Time for running requests when the server is told to stop; then they are requeued."
     )
     sync_mode_seconds: float = Field(
-        3600.0, gt=0, description="How long a result of `sync_mode` waits to be read before it is deleted."
+        3600.0,
+        gt=0,
+        description="How long a result waits to be read before it is deleted, with `sync_mode` or `X-Fal-Store-IO: 0`.",
     )
     embed_settings: bool = Field(
         True, description="Write into each video how it was made, so that it can be made again from the file."
@@ -76,6 +127,17 @@ class Settings(BaseSettings):
         False, description="Refuse faulty input at submit instead of storing it as a failed request."
     )
     max_body_bytes: int = Field(70 << 20, ge=1024, description="Largest request body.")
+    max_upload_bytes: int = Field(2 << 30, ge=1024, description="Largest file that a client may upload.")
+    max_upload_part_bytes: int = Field(128 << 20, ge=1024, description="Largest part of an upload in parts.")
+    max_unfinished_uploads: int = Field(1000, ge=1, description="Uploads that may be begun and not complete.")
+    unfinished_upload_seconds: float = Field(
+        86400.0, gt=0, description="Time from the first request of an upload to its last; then its parts are deleted."
+    )
+    upload_seconds: float = Field(
+        7 * 86400.0,
+        ge=0,
+        description="How long an uploaded file is kept, unless its upload says otherwise; 0 keeps it for ever.",
+    )
     max_image_bytes: int = Field(50 << 20, ge=1024, description="Largest input image file.")
     max_image_pixels: int = Field(64_000_000, ge=1024, description="Most pixels of an input image.")
     max_prompt_chars: int = Field(5000, ge=1, description="Longest prompt.")
@@ -110,6 +172,83 @@ class Settings(BaseSettings):
     fetch_ca_file: Path | None = Field(
         None, description="Certificates to trust for image URLs besides the system's, for hosts of a private network."
     )
+    fixtures: Annotated[Mapping[str, Path], NoDecode] = Field(
+        {},
+        description='Local files in place of outside URLs: a table `[fixtures]` of `"URL or glob" = "FILE"`, or the '
+        "path of a TOML file with that table; docs/exec.md.",
+    )
+    offline: bool = Field(
+        False,
+        description="Fetch nothing: an image URL without a fixture is answered with a picture drawn from its hash, a "
+        "LoRA without one is refused, and webhooks reach this machine only; docs/exec.md.",
+    )
+    rules: tuple[Rule, ...] = Field(
+        (), description="`[[rules]]`: which requests fail or wait, to test how a program takes it; docs/exec.md."
+    )
+    rules_file: Path | None = Field(
+        None, description="TOML or JSON file of further `[[rules]]`, read again for every request."
+    )
+    webhook_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks, addresses and names that webhooks may reach although they are not public, or on other "
+        "ports than 80, 443, 8080 and 8443. A server on loopback may always call loopback.",
+    )
+    webhook_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="Wait between the first two deliveries of a webhook; up to 540 times as long between later ones, "
+        "1537 times in all.",
+    )
+    webhook_ca_file: Path | None = Field(
+        None, description="Certificates to trust for webhooks besides the system's, for hosts of a private network."
+    )
+    expansion: Expansion = Field(
+        "auto",
+        description="What expands prompts where a request asks for it: `auto` the model's own text encoder if it can, "
+        "`server` the one at `expansion_url`, `off` nothing; docs/prompts.md.",
+    )
+    expansion_url: str | None = Field(
+        None,
+        description="OpenAI-compatible server, up to `/chat/completions`: `http://127.0.0.1:8080/v1`. Prompts are sent "
+        "to it.",
+    )
+    expansion_model: str | None = Field(None, description="Model of that server.")
+    expansion_key: SecretStr | None = Field(None, description="Key for that server, if it wants one.")
+    expansion_vision: bool = Field(
+        False, description="That model can see: the picture a video begins with is sent too."
+    )
+    expansion_seconds: float = Field(
+        60.0, gt=0, description="Longest expansion; then the prompt is used as it is, or as far as its expansion came."
+    )
+    safety: SafetyMode = Field(
+        "auto",
+        description="`auto` checks requests with `enable_safety_checker` by what is installed; `required` checks all "
+        "and starts only with a classifier; `off` checks nothing.",
+    )
+    safety_model: str | None = Field(
+        None,
+        description="Classifier of pictures, a folder of `models` or a path. Default: `nsfw_image_detection`, if it "
+        "is there.",
+    )
+    safety_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Labels of the classifier that are refused. Default: the known ones among its own, as `nsfw`."
+    )
+    safety_threshold: float = Field(0.5, gt=0, le=1, description="Least score of these labels that is refused.")
+    safety_device: str = Field("cpu", description="Where the classifier runs: `cpu`, `cuda`, `cuda:0`, `mps`.")
+    safety_terms: Path | None = Field(
+        None, description="File of terms and regular expressions that a prompt must not hold; docs/safety.md."
+    )
+    lora_folder: Path | None = Field(
+        None, description="Directory of LoRA files that requests may name as `local:FILE.safetensors`. Default: none."
+    )
+    max_lora_bytes: int = Field(3_000_000_000, ge=1024, description="Largest LoRA file that a request may name.")
+    lora_cache_bytes: int = Field(
+        20_000_000_000,
+        ge=0,
+        description="Downloaded LoRA files that are kept in `data` for later requests; those used longest ago "
+        "go first.",
+    )
+    lora_seconds: float = Field(900.0, gt=0, description="Longest download of a LoRA file.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Further names under which clients reach this server (the Host header)."
     )
@@ -120,7 +259,7 @@ class Settings(BaseSettings):
         "info", description="Least severe level that is logged."
     )
 
-    @field_validator("fetch_allow", "allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("fetch_allow", "webhook_allow", "safety_labels", "allowed_hosts", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -135,10 +274,26 @@ class Settings(BaseSettings):
             raise ValueError("write ENDPOINT=NAME or all=NAME")
         return {endpoint: name for endpoint, _, name in pairs}
 
+    @field_validator("fixtures", mode="before")
+    @classmethod
+    def _table(cls, value: Any) -> Any:
+        return read_fixtures(Path(value)) if isinstance(value, (str, Path)) else value
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _rules(cls, value: Any) -> Any:
+        return parse_rules(value) if isinstance(value, (list, tuple)) else value
+
     @model_validator(mode="after")
     def _heart(self) -> "Settings":
         if self.heartbeat_seconds >= self.lease_seconds:
             raise ValueError("heartbeat_seconds must be less than lease_seconds, or live work is taken for lost")
+        return self
+
+    @model_validator(mode="after")
+    def _prompt_server(self) -> "Settings":
+        if self.expansion == "server" and not (self.expansion_url and self.expansion_model):
+            raise ValueError("expansion by a server needs expansion_url and expansion_model")
         return self
 
     @classmethod

@@ -104,6 +104,16 @@ def ensure_certificate(folder: Path, *, names: Sequence[str] = LOCAL_NAMES, root
     return tls
 
 
+def certified_names(folder: Path) -> tuple[str, ...]:
+    """The names in ``folder``'s certificate; those of this machine alone where there is none that can be read."""
+    try:
+        leaf = x509.load_pem_x509_certificate((folder / "certificate.pem").read_bytes())
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return LOCAL_NAMES
+    return tuple(str(name.value) for name in names)
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     certificate: x509.Certificate
@@ -153,7 +163,10 @@ def _constraints(names: Sequence[x509.GeneralName]) -> x509.NameConstraints:
 
 
 def _constraint(name: x509.GeneralName) -> x509.GeneralName:
-    return x509.IPAddress(ip_network(name.value)) if isinstance(name, x509.IPAddress) else name
+    if isinstance(name, x509.IPAddress):
+        return x509.IPAddress(ip_network(name.value))
+    # A name in a constraint stands for everything below it as well.
+    return x509.DNSName(name.value.removeprefix("*."))
 
 
 def _allows(authority: x509.Certificate, names: Sequence[x509.GeneralName]) -> bool:
@@ -240,7 +253,8 @@ def _alternative_name(name: str) -> x509.GeneralName:
     try:
         address: IPv4Address | IPv6Address = ip_address(name)
     except ValueError:
-        if not name or len(name) > 253 or not all(c.isascii() and (c.isalnum() or c in "-.") for c in name):
+        plain = name.removeprefix("*.")
+        if not plain or len(name) > 253 or not all(c.isascii() and (c.isalnum() or c in "-.") for c in plain):
             raise ConfigurationError(f"{name!r} is neither a host name nor an IP address.") from None
         return x509.DNSName(name.lower())
     return x509.IPAddress(address)

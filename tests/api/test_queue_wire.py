@@ -4,7 +4,6 @@ import io
 import re
 import ssl
 import time
-import uuid
 
 import av
 import httpx2
@@ -110,7 +109,7 @@ def test_another_application_does_not_know_the_request(client):
     wait(client, request)
 
 
-@pytest.mark.parametrize("id", [str(uuid.uuid4()), "nonsense", "a%00b", "a" * 500])
+@pytest.mark.parametrize("id", ["938dacde-668a-4607-bcd3-74f45a9e442a", "nonsense", "a%00b", "a" * 500])
 def test_unknown_requests_are_not_found_everywhere(client, id):
     for method, suffix in (("GET", ""), ("GET", "/status"), ("PUT", "/cancel")):
         answer = client.request(method, f"/queue/{APP}/requests/{id}{suffix}")
@@ -151,12 +150,6 @@ def test_faulty_input_is_accepted_then_completed_with_its_error(client):
     }
     assert result.headers["x-fal-retryable"] == "false"
     assert result.headers["x-fal-billable-units"] == "0"
-
-
-def test_webhooks_are_refused_rather_than_forgotten(client):
-    answer = client.post(f"/queue/{ENDPOINT}", params={"fal_webhook": "https://example.com"}, json=small())
-    assert answer.status_code == 400
-    assert answer.json()["error_type"] == answer.headers["x-fal-error-type"] == "bad_request"
 
 
 def test_unknown_paths_and_methods_answer_in_json(client):

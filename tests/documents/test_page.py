@@ -17,8 +17,6 @@ NOTES = [
     'On this server: eval "$(stillmotion client-env)" sets the key and the hosts for the Python client; what it prints '
     "also shows the line that points the JavaScript client here. While the server listens on loopback only, any key is "
     "accepted.",
-    "On this server: webhooks are not called yet. Leave webhookUrl out: a submit that names one is refused with 400.",
-    "On this server: there is no upload yet. Pass a data URI or a URL instead.",
 ]
 """What is promised by the document's words and not kept here, told beside those words."""
 MISSING = ["Commercial use"]

@@ -90,7 +90,7 @@ def test_what_is_no_database_is_told(tmp_path):
     (tmp_path / "text").write_text("not a database" * 100)
     with pytest.raises(ConfigurationError, match="cannot read"):
         read_snapshot(tmp_path / "text", transitions.get("x"))
-    assert head() == "0002"
+    assert head().isdecimal()
 
 
 async def test_a_snapshot_is_read_beside_the_owner_and_after_it(tmp_path):

@@ -6,15 +6,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from stillmotion.api import documents, files, queue
+from stillmotion.api import documents, files, queue, run, storage, webhooks
 from stillmotion.api.json import json_response
 from stillmotion.api.platform import create_platform
 from stillmotion.errors import StillmotionError, Unavailable
 from stillmotion.service.service import Service
+from stillmotion.service.uploads import Uploads
 
 
-def create_api(service: Service) -> Starlette:
-    """fal's wire over ``service``."""
+def create_api(service: Service, uploads: Uploads) -> Starlette:
+    """fal's wire over ``service`` and ``uploads``."""
 
     async def live(request: Request) -> Response:
         return json_response({"status": "live"})
@@ -32,13 +33,17 @@ def create_api(service: Service) -> Starlette:
             Route("/health/ready", ready),
             *documents.routes(service),
             *files.routes(service),
+            *storage.routes(service, uploads),
             *queue.routes(service),
+            *run.routes(service),
+            *webhooks.routes(service),
             Mount("/v1", create_platform(service)),
         ],
         exception_handlers={
             StillmotionError: _fault,
             HTTPException: _http_fault,
             ClientDisconnect: _gone,
+            Exception: _broken,
         },
     )
     application.router.redirect_slashes = False
@@ -56,6 +61,11 @@ async def _http_fault(request: Request, error: Exception) -> Response:
     detail = f"Path {request.url.path} not found" if error.status_code == 404 else error.detail
     headers = {**(error.headers or {}), "x-fal-billable-units": "0"}
     return json_response({"detail": detail}, error.status_code, headers)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """What nobody foresaw; the edge writes its traceback to the log."""
+    return queue.fault(StillmotionError("Internal server error"))
 
 
 async def _gone(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from stillmotion.api.queue import origin
+from stillmotion.api.origins import origins
 from stillmotion.errors import NotFound
 from stillmotion.service.service import Service
 
@@ -30,22 +30,25 @@ PAGE_HEADERS = {
 def routes(service: Service) -> list[Route]:
     async def openapi(request: Request) -> Response:
         try:
-            text = service.document("openapi", request.query_params.get("endpoint_id", ""), origin(request))
+            text = service.document("openapi", request.query_params.get("endpoint_id", ""), origins(request).site)
         except NotFound:
             return Response("null", 404, HEADERS, "application/json")
         return Response(text, 200, HEADERS, "application/json")
 
     async def llms(request: Request) -> Response:
-        text = service.document("llms", request.path_params["endpoint"], origin(request))
+        text = service.document("llms", request.path_params["endpoint"], origins(request).site)
         return Response(text, 200, HEADERS, "text/plain")
 
     async def page(request: Request) -> Response:
         return Response(
-            service.document("page", request.path_params["endpoint"], origin(request)), 200, PAGE_HEADERS, "text/html"
+            service.document("page", request.path_params["endpoint"], origins(request).site),
+            200,
+            PAGE_HEADERS,
+            "text/html",
         )
 
     async def models(request: Request) -> Response:
-        return Response(service.index(origin(request)), 200, PAGE_HEADERS, "text/html")
+        return Response(service.index(origins(request).site), 200, PAGE_HEADERS, "text/html")
 
     async def style(request: Request) -> Response:
         return FileResponse(STYLE, headers=HEADERS, media_type="text/css")

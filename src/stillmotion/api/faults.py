@@ -2,11 +2,12 @@
 
 Two shapes only. A model error is ``{"detail": [{"loc", "msg", "type", "url", "ctx"?, "input"?}]}``; a request error is
 ``{"detail": text, "message": text, "error_type": code}`` with the code in ``X-Fal-Error-Type`` too (``message`` is what
-the JavaScript client shows). None of these is ever 408, 409 or 429: the Python client repeats a POST on those.
+the JavaScript client shows). None of these is 408, 409 or 429, because the Python client repeats a POST on those, but
+for a queue that is longer than the caller itself set as its limit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
@@ -24,14 +25,21 @@ class Fault:
     retryable: bool = False
     listed: bool = False
     """True for a model error, whose detail is a list."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 FAULTS: Mapping[str, Fault] = {
     "invalid_input": Fault(422, "invalid_input", listed=True),
+    "content_policy_violation": Fault(422, "content_policy_violation", listed=True),
     "json_invalid": Fault(422, "json_invalid", listed=True),
     "generation_timeout": Fault(504, "generation_timeout", listed=True),
     "bad_request": Fault(400, "bad_request"),
+    "unauthorized": Fault(401, "unauthorized"),
+    "forbidden": Fault(403, "forbidden"),
     "not_completed": Fault(400, "bad_request"),
+    # Both clients know by the header that trying again is of no use.
+    "request_timeout": Fault(504, "request_timeout", headers={"x-fal-request-timeout-type": "user"}),
+    "queue_full": Fault(429, "queue_full", retryable=True, headers={"retry-after": "1"}),
     "engine_error": Fault(500, "runner_server_error"),
     "out_of_memory": Fault(500, "runner_server_error"),
     "bundle_error": Fault(500, "runner_server_error"),
@@ -68,6 +76,7 @@ def error_response(error: Error, headers: Mapping[str, str] | None = None) -> Re
         "x-fal-needs-retry": str(int(fault.retryable)),
         "x-fal-billable-units": "0",
         **({} if fault.listed else {"x-fal-error-type": fault.error_type}),
+        **fault.headers,
         **(headers or {}),
     }
     return json_response(error_body(error), fault.status, sent)

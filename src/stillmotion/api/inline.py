@@ -4,7 +4,7 @@ import asyncio
 import binascii
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,11 +20,31 @@ async def inline_response(
     output: Mapping[str, Any], path: Path, headers: Mapping[str, str], on_sent: Callable[[], Awaitable[None]]
 ) -> Response:
     """``output`` with the file at ``path`` for its ``video.url``; ``on_sent`` is called once all of it was sent."""
+    before, after = _around(output)
+    return _InlineFile(before, await asyncio.to_thread(path.open, "rb"), after, headers, on_sent)
+
+
+async def inline_pieces(output: Mapping[str, Any], path: Path) -> AsyncIterator[bytes]:
+    """The same body, for an answer that has more in it."""
+    before, after = _around(output)
+    with await asyncio.to_thread(path.open, "rb") as file:
+        yield before
+        while piece := await asyncio.to_thread(_encoded, file):
+            yield piece
+    yield after
+
+
+def _around(output: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """What stands before and after the base64 of the file."""
     video = output["video"]
     place = secrets.token_hex(16)
     body = orjson.dumps({**output, "video": {**video, "url": f"data:{video['content_type']};base64,{place}"}})
     before, _, after = body.partition(place.encode())
-    return _InlineFile(before, await asyncio.to_thread(path.open, "rb"), after, headers, on_sent)
+    return before, after
+
+
+def _encoded(file: BinaryIO) -> bytes:
+    return binascii.b2a_base64(file.read(CHUNK), newline=False)
 
 
 class _InlineFile(Response):
@@ -60,16 +80,13 @@ class _InlineFile(Response):
             piece = self._before
             while piece and not gone.done():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                piece = await asyncio.to_thread(self._encoded)
+                piece = await asyncio.to_thread(_encoded, self._file)
             if gone.done():
                 return False
             await send({"type": "http.response.body", "body": self._after})
             return True
         finally:
             gone.cancel()
-
-    def _encoded(self) -> bytes:
-        return binascii.b2a_base64(self._file.read(CHUNK), newline=False)
 
 
 async def _disconnected(receive: Receive) -> None:

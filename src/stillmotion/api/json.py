@@ -38,8 +38,13 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise MalformedBody(f"The request body is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise MalformedBody("The request body must be a JSON object")
-    _check(value, 1)
+    check_object(value)
     return value
+
+
+def check_object(value: dict[str, Any]) -> None:
+    """Raises MalformedBody for what no database or parser behind this one should have to meet."""
+    _check(value, 1)
 
 
 def _check(value: Any, depth: int) -> None:

@@ -1,4 +1,4 @@
-"""fal's platform API: the catalogue, prices, usage and the history of requests."""
+"""fal's platform API: the catalogue, prices, usage and the history of requests. And the engines, which fal hides."""
 
 from typing import Any
 
@@ -11,11 +11,21 @@ from starlette.routing import Route
 
 from stillmotion.api import platform_parameters as parameters
 from stillmotion.api.json import json_response
+from stillmotion.api.origins import origins
+from stillmotion.api.platform_engines import EngineBoard
 from stillmotion.api.platform_estimate import Estimate
 from stillmotion.api.platform_history import History
 from stillmotion.api.platform_usage import UsageReport
-from stillmotion.api.queue import origin
-from stillmotion.errors import BadRequest, MalformedBody, NotFound, StillmotionError, Unavailable
+from stillmotion.api.webhooks import WebhookLog
+from stillmotion.errors import (
+    BadRequest,
+    Forbidden,
+    MalformedBody,
+    NotFound,
+    StillmotionError,
+    Unauthorized,
+    Unavailable,
+)
 from stillmotion.service.ledger import CURRENCY, Card
 from stillmotion.service.service import Service
 
@@ -25,7 +35,8 @@ LABELS = {"ltx-2": "LTX-2", "ltx-2.3": "LTX-2.3"}
 
 def create_platform(service: Service) -> Starlette:
     """The application below ``/v1``; its errors have a shape of their own."""
-    catalogue, history = _Catalogue(service), History(service)
+    catalogue, history, engines = _Catalogue(service), History(service), EngineBoard(service)
+    webhooks = WebhookLog(service)
     application = Starlette(
         routes=[
             Route("/models", catalogue.models, methods=["GET"]),
@@ -34,6 +45,12 @@ def create_platform(service: Service) -> Starlette:
             Route("/models/usage", UsageReport(service).answer, methods=["GET"]),
             Route("/models/requests/by-endpoint", history.by_endpoint, methods=["GET"]),
             Route("/models/requests/{id}/payloads", history.delete_payloads, methods=["DELETE"]),
+            Route("/engines", engines.list, methods=["GET"]),
+            Route("/engines/{name}/drain", engines.drain, methods=["POST"]),
+            Route("/engines/{name}/resume", engines.resume, methods=["POST"]),
+            Route("/webhooks", webhooks.list, methods=["GET"]),
+            Route("/webhooks/{id}", webhooks.one, methods=["GET"]),
+            Route("/webhooks/{id}/redeliver", webhooks.redeliver, methods=["POST"]),
         ],
         exception_handlers={
             StillmotionError: _fault,
@@ -68,7 +85,7 @@ class _Catalogue:
             and all(word in _searched(card) for word in words)
         ]
         first = max(after[0], 0) if after else 0
-        models = [self._model(card, expand, origin(request)) for card in found[first : first + most]]
+        models = [self._model(card, expand, origins(request).site) for card in found[first : first + most]]
         return json_response({"models": models, **_more(first + most, len(found))})
 
     async def pricing(self, request: Request) -> Response:
@@ -130,6 +147,10 @@ async def _fault(request: Request, error: Exception) -> Response:
     match error:
         case NotFound():
             return _answer(404, "not_found", error.message)
+        case Unauthorized():
+            return _answer(401, "authorization_error", error.message)
+        case Forbidden():
+            return _answer(403, "authorization_error", error.message)
         case BadRequest() | MalformedBody():
             return _answer(400, "validation_error", error.message)
         case Unavailable():

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stillmotion.api.callers import tenant
 from stillmotion.api.json import json_response, read_object
-from stillmotion.api.queue import LOCAL_TENANT
 from stillmotion.errors import BadRequest
 from stillmotion.service.ledger import CURRENCY
 from stillmotion.service.service import Service
@@ -25,9 +25,10 @@ MAX_ENDPOINTS = 50
 
 class Estimate:
     def __init__(self, service: Service) -> None:
-        self._ledger = service.ledger
+        self._service, self._ledger = service, service.ledger
 
     async def answer(self, request: Request) -> Response:
+        owner = await tenant(self._service, request)
         body = await read_object(request)
         kind = body.get("estimate_type")
         if not isinstance(kind, str) or kind not in QUANTITIES:
@@ -36,7 +37,9 @@ class Estimate:
         self._ledger.known(tuple(quantities))
         total = Decimal(0)
         for id, quantity in quantities.items():
-            total += quantity * (await self._call_cost(id) if kind == "historical_api_price" else self._unit_price(id))
+            total += quantity * (
+                await self._call_cost(owner, id) if kind == "historical_api_price" else self._unit_price(id)
+            )
         cost = float(total.quantize(CENT_PARTS))
         return json_response({"estimate_type": kind, "total_cost": cost, "currency": CURRENCY})
 
@@ -45,8 +48,8 @@ class Estimate:
             return price.unit_price
         raise BadRequest(f"endpoints.{id}: is not priced")
 
-    async def _call_cost(self, id: str) -> Decimal:
-        cost = await self._ledger.average_cost(LOCAL_TENANT, id)
+    async def _call_cost(self, owner: str, id: str) -> Decimal:
+        cost = await self._ledger.average_cost(owner, id)
         if cost is None:
             raise BadRequest(f"endpoints.{id}: has no priced request yet to estimate from; use unit_price")
         return cost

@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from stillmotion.api import platform_parameters as parameters
 from stillmotion.api import wire
+from stillmotion.api.callers import tenant
 from stillmotion.api.faults import FAULTS, error_body, fault_of
 from stillmotion.api.json import json_response
-from stillmotion.api.queue import LOCAL_TENANT, origin
+from stillmotion.api.origins import origins
 from stillmotion.service.attempt import FILES_PATH
 from stillmotion.service.ledger import CURRENCY, Entry, units
 from stillmotion.service.service import Service
@@ -28,9 +29,10 @@ KINDS: dict[str, frozenset[str]] = {
 
 class History:
     def __init__(self, service: Service) -> None:
-        self._ledger = service.ledger
+        self._service, self._ledger = service, service.ledger
 
     async def by_endpoint(self, request: Request) -> Response:
+        owner = await tenant(self._service, request)
         query = request.query_params
         payloads = "payloads" in parameters.expansions(query, ("payloads", "billing"))
         span = parameters.span(query)
@@ -39,7 +41,7 @@ class History:
         after = parameters.cursor(query, float, int)
         most = parameters.limit(query, PAGE, MAX_PAGE)
         listing = Listing(
-            tenant=LOCAL_TENANT,
+            tenant=owner,
             endpoints=self._ledger.known(parameters.many(query, "endpoint_id")),
             start=span.start.timestamp(),
             end=span.end.timestamp(),
@@ -53,15 +55,16 @@ class History:
         page, has_more = found[:most], len(found) > most
         return json_response(
             {
-                "items": [_item(entry, origin(request), payloads) for entry in page],
+                "items": [_item(entry, origins(request).files, payloads) for entry in page],
                 "next_cursor": parameters.cursor_for(page[-1].key) if has_more else None,
                 "has_more": has_more,
             }
         )
 
     async def delete_payloads(self, request: Request) -> Response:
-        deleted = await self._ledger.delete_payloads(LOCAL_TENANT, request.path_params["id"])
-        base = origin(request) + FILES_PATH
+        owner = await tenant(self._service, request)
+        deleted = await self._ledger.delete_payloads(owner, request.path_params["id"])
+        base = origins(request).files + FILES_PATH
         return json_response(
             {"cdn_delete_results": [{"link": base + name, "exception": exception} for name, exception in deleted]}
         )
@@ -81,6 +84,7 @@ def _item(entry: Entry, origin: str, payloads: bool) -> dict[str, Any]:
         "duration": duration,
         **(_payloads(entry, origin) if payloads else {}),
         "billable_units": units(request.charge),
+        "tags": request.tags,
         # Not fal's: the price beside what it took of this machine.
         "cost": float(request.charge.cost) if request.charge else 0.0,
         "currency": CURRENCY,

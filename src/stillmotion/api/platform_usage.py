@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stillmotion.api import platform_parameters as parameters
+from stillmotion.api.callers import tenant
 from stillmotion.api.json import json_response
 from stillmotion.api.platform_parameters import Span
-from stillmotion.api.queue import LOCAL_TENANT
 from stillmotion.errors import BadRequest
 from stillmotion.service import timeframes
 from stillmotion.service.ledger import CURRENCY
@@ -30,9 +30,10 @@ Line = tuple[str, str | None, float | None]
 
 class UsageReport:
     def __init__(self, service: Service) -> None:
-        self._ledger = service.ledger
+        self._service, self._ledger = service, service.ledger
 
     async def answer(self, request: Request) -> Response:
+        owner = await tenant(self._service, request)
         query = request.query_params
         ids = self._ledger.known(parameters.many(query, "endpoint_id"))
         expand = parameters.expansions(query, ("time_series", "summary", "auth_method"))
@@ -49,13 +50,13 @@ class UsageReport:
             begin = timeframes.bucket(asked.start, timeframe, zone)
             asked = Span(begin, timeframes.bucket_end(asked.end, timeframe, zone))
         rows = await self._ledger.usage(
-            LOCAL_TENANT,
+            owner,
             ids,
             start=asked.start.timestamp(),
             end=asked.end.timestamp(),
             slot_seconds=timeframes.slot_seconds(timeframe),
         )
-        auth = "auth_method" in expand
+        auth = owner if "auth_method" in expand else None
         body: dict[str, Any] = {"next_cursor": None, "has_more": False}
         if "time_series" in shown:
             buckets: dict[datetime, list[Usage]] = {}
@@ -68,7 +69,7 @@ class UsageReport:
         return json_response(body)
 
 
-def _page(buckets: dict[datetime, list[Usage]], after: float | None, most: int, auth: bool) -> dict[str, Any]:
+def _page(buckets: dict[datetime, list[Usage]], after: float | None, most: int, auth: str | None) -> dict[str, Any]:
     """The buckets in which something was made, oldest first."""
     following = sorted(began for began in buckets if after is None or began.timestamp() > after)
     page, has_more = following[:most], len(following) > most
@@ -79,7 +80,7 @@ def _page(buckets: dict[datetime, list[Usage]], after: float | None, most: int, 
     }
 
 
-def _results(rows: Sequence[Usage], auth: bool) -> list[dict[str, Any]]:
+def _results(rows: Sequence[Usage], auth: str | None) -> list[dict[str, Any]]:
     return [_result(line, total, auth) for line, total in totals(rows, _line).items()]
 
 
@@ -88,7 +89,7 @@ def _line(row: Usage) -> Line:
     return (row.endpoint, charge.unit, float(charge.unit_price)) if charge else (row.endpoint, None, None)
 
 
-def _result(line: Line, total: Total, auth: bool) -> dict[str, Any]:
+def _result(line: Line, total: Total, auth: str | None) -> dict[str, Any]:
     endpoint, unit, unit_price = line
     cost = float(total.cost)
     return {
@@ -102,7 +103,7 @@ def _result(line: Line, total: Total, auth: bool) -> dict[str, Any]:
         "cost_total": cost,
         "cost": cost,
         "currency": CURRENCY,
-        **({"auth_method": LOCAL_TENANT} if auth else {}),
+        **({"auth_method": auth} if auth else {}),
         # Not fal's: what it took of this machine.
         "request_count": total.requests,
         "gpu_seconds": round(total.gpu_seconds, 3),

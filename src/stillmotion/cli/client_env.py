@@ -1,14 +1,11 @@
 """``stillmotion client-env``: what an unchanged fal client needs to find this server."""
 
-import json
 import os
 import shlex
-import signal
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from stillmotion.cli.serve import STATE_FILE, local_tls
+from stillmotion.cli.running import local_tls, running_state
 from stillmotion.errors import ConfigurationError
 from stillmotion.settings import Settings
 
@@ -51,7 +48,7 @@ def print_exports(*, url: str | None, data: Path | None) -> int:
 
 def _running_url(settings: Settings) -> str:
     """The https URL of the server that runs on the data directory, else the one it would have."""
-    state = _state(settings.data / STATE_FILE)
+    state = running_state(settings.data)
     if state is not None:
         if "https" not in state:
             raise ConfigurationError("the running server has https turned off; start it without --tls-port 0")
@@ -59,13 +56,3 @@ def _running_url(settings: Settings) -> str:
     if settings.https_port is None:
         raise ConfigurationError("https is turned off (tls_port = 0)")
     return f"https://localhost:{settings.https_port}"
-
-
-def _state(path: Path) -> dict[str, Any] | None:
-    """What the running server wrote; None when there is none, or when it died without removing it."""
-    try:
-        state: dict[str, Any] = json.loads(path.read_text())
-        os.kill(state["pid"], signal.SIG_DFL)  # signal 0: only asks whether the process is there
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return None
-    return state

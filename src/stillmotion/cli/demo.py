@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stillmotion.cli.client_env import client_environment
-from stillmotion.cli.serve import STATE_FILE, local_tls
+from stillmotion.cli.running import STATE_FILE, local_tls
 from stillmotion.errors import ConfigurationError, StillmotionError
 
 EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[3] / "examples")

@@ -14,14 +14,13 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stillmotion.api import wire
 from stillmotion.api.faults import error_body
 from stillmotion.app import Platform, platform
 from stillmotion.cli import log
 from stillmotion.errors import ConfigurationError, StillmotionError
 from stillmotion.media.probe import read_settings
 from stillmotion.service.faults import stored
-from stillmotion.service.service import View
+from stillmotion.service.view import View
 from stillmotion.settings import Settings
 
 TENANT = "local"
@@ -105,7 +104,7 @@ async def _watch(running: Platform, app: str, id: str, display: _Display) -> Non
 
 async def _on_server(url: str, endpoint: str, body: Mapping[str, Any], target: Path, display: _Display) -> int:
     async with httpx2.AsyncClient(timeout=60) as client:
-        submitted = await client.post(f"{url}{wire.QUEUE_PREFIX}/{endpoint}", json=body)
+        submitted = await client.post(f"{url}/queue/{endpoint}", json=body)
         if submitted.is_error:
             return _fail(submitted.json())
         request = submitted.json()

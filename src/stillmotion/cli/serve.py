@@ -4,48 +4,35 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from stillmotion.app import application, is_loopback, platform
 from stillmotion.cli import log
+from stillmotion.cli.running import STATE_FILE, local_tls
 from stillmotion.edge.server import run, serve
 from stillmotion.edge.sockets import Address, Listener
 from stillmotion.errors import ConfigurationError
 from stillmotion.settings import Settings
-from stillmotion.tls import LocalTls, ensure_certificate
+from stillmotion.tls import LOCAL_NAMES
 
-STATE_FILE = "server.json"
-"""In the data directory while a server runs on it: its URLs and process id."""
+ANY_ADDRESS = ("0.0.0.0", "::")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-ROOTS_VARIABLE = "SSL_CERT_FILE"
-
-
-def local_tls(data: Path) -> LocalTls:
-    """The certificates of a data directory, made if need be; the user's own roots stay in the bundle."""
-    roots = os.environ.get(ROOTS_VARIABLE)
-    return ensure_certificate(data / "tls", roots=Path(roots) if roots else None)
 
 
 def serve_forever(**flags: Any) -> int:
     settings = Settings.load(**flags)
-    if not is_loopback(settings.host):
-        raise ConfigurationError(
-            f"{settings.host} is not a loopback address: without API keys a server may only listen on this machine"
-        )
     log.configure(settings.log_level)
     run(_serve(settings))
     return 0
 
 
 async def _serve(settings: Settings) -> None:
-    listeners = [Listener(settings.host, settings.port, None)]
-    if settings.https_port is not None:
-        listeners.append(Listener(settings.host, settings.https_port, local_tls(settings.data)))
+    listeners = _listeners(settings)
     state = settings.data / STATE_FILE
     starting = platform(settings)
     try:
@@ -57,8 +44,9 @@ async def _serve(settings: Settings) -> None:
     def ready(addresses: Sequence[Address]) -> None:
         urls = {"https" if address.tls else "http": _url(address) for address in addresses}
         state.write_text(json.dumps({"pid": os.getpid(), **urls}))
-        _announce(urls, settings)
+        _announce(urls, settings, first_key)
 
+    first_key = await running.service.keys.first()
     try:
         await serve(
             application(running),
@@ -70,6 +58,30 @@ async def _serve(settings: Settings) -> None:
         with suppress(FileNotFoundError):
             state.unlink()
         await starting.__aexit__(None, None, None)
+
+
+def _listeners(settings: Settings) -> list[Listener]:
+    """http on loopback unless it is asked for elsewhere, https on the host. Raises ConfigurationError."""
+    wide = not is_loopback(settings.host)
+    if wide and settings.https_port is None and not settings.insecure_http:
+        raise ConfigurationError(
+            f"{settings.host} is not a loopback address: serve https (tls_port) or allow --insecure-http"
+        )
+    http_host = settings.host if settings.insecure_http or not wide else "127.0.0.1"
+    listeners = [Listener(http_host, settings.port, None)]
+    if settings.https_port is not None:
+        listeners.append(
+            Listener(settings.host, settings.https_port, local_tls(settings.data, certificate_names(settings)))
+        )
+    return listeners
+
+
+def certificate_names(settings: Settings) -> tuple[str, ...]:
+    """What the server's certificate says: this machine's own names, and those that clients elsewhere use."""
+    if is_loopback(settings.host):
+        return (*LOCAL_NAMES, *settings.allowed_hosts)
+    own = () if settings.host in ANY_ADDRESS else (settings.host,)
+    return tuple(dict.fromkeys((*LOCAL_NAMES, *own, socket.gethostname().lower(), *settings.allowed_hosts)))
 
 
 @contextmanager
@@ -94,9 +106,15 @@ def _url(address: Address) -> str:
     return f"http://{host}:{address.port}"
 
 
-def _announce(urls: dict[str, str], settings: Settings) -> None:
+def _announce(urls: dict[str, str], settings: Settings, first_key: str | None) -> None:
     print("Stillmotion is ready", flush=True)
     print(f"  http   {urls['http']}", flush=True)
     if "https" in urls:
         print(f"  https  {urls['https']}  (for fal's Python client)", flush=True)
         print(f'  use it from this shell: eval "$(stillmotion client-env --data {settings.data})"', flush=True)
+    if not is_loopback(settings.host):
+        names = [name for name in certificate_names(settings) if name not in LOCAL_NAMES]
+        print(f"  from other machines: {', '.join(names)}", flush=True)
+        print("  every caller needs a key: stillmotion keys create NAME", flush=True)
+    if first_key is not None:
+        print(f"  the first admin key, shown this once: {first_key}", flush=True)

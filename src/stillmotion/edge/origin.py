@@ -1,6 +1,6 @@
 """Guards a server that needs no key because it listens on loopback only: any web page can reach loopback too."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,14 +15,23 @@ class OriginGuard:
     """Refuses, for every method and for websockets, what a foreign web page sends.
 
     421 when ``Host`` is not one of ours: loopback, or in ``hosts`` (the bind host, further names; no port). That stops
-    DNS rebinding, where a page's own name is made to point at loopback.
+    DNS rebinding, where a page's own name is made to point at loopback. ``also`` names others: no page of a stranger's
+    stands under them.
     403 when ``Origin`` is foreign: neither a loopback name on any port, nor the very host and port that were asked, nor
     in ``origins`` (``scheme://host[:port]``). ``null``, the origin of sandboxed pages and files, is foreign. Programs
     send no ``Origin`` and pass.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        also: Callable[[str], bool] = lambda host: False,
+    ) -> None:
         self.app = app
+        self.also = also
         self.hosts = LOOPBACK_NAMES | {_name(host.strip("[]")) for host in hosts}
         self.origins = frozenset(origin for each in origins if (origin := _origin(each)) is not None)
 
@@ -35,7 +44,7 @@ class OriginGuard:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         asked = _authority(hosts[0]) if len(hosts) == 1 else None
-        if asked is None or asked[0] not in self.hosts:
+        if asked is None or not (asked[0] in self.hosts or self.also(asked[0])):
             return 421, "This server does not answer to that host name"
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         if not all(self._is_ours(origin, asked) for origin in origins):

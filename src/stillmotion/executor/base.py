@@ -36,6 +36,10 @@ class Executor(Protocol):
         """
         ...
 
+    async def unload(self) -> None:
+        """Frees what an idle engine holds, memory of its device above all; the next ``run`` starts it again."""
+        ...
+
     async def close(self) -> None:
         """Ends every engine and frees what it holds. Runs that are under way end in ``Failed(fatal=True)``."""
         ...

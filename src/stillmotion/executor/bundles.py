@@ -5,6 +5,8 @@ No torch here: what needs it runs in a process of its own.
 
 import asyncio
 import importlib.util
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,8 +26,13 @@ def find_bundle(name: str, models: Path) -> Path:
 
 
 async def ensure_demonstration(models: Path) -> Path:
-    """The demonstration bundle, built in about ten seconds if it is not there. Raises BundleError."""
+    """The demonstration bundle, built in about ten seconds if it is not there. Raises BundleError.
+
+    One that an earlier version built, and that this one could not show everything with, is replaced.
+    """
     folder = models / DEMONSTRATION
+    if _is_outdated(folder):
+        shutil.rmtree(folder)
     if not (folder / MANIFEST).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         child = await asyncio.create_subprocess_exec(
@@ -43,6 +50,18 @@ async def ensure_demonstration(models: Path) -> Path:
             told = errors.decode(errors="replace").strip().splitlines()[-3:]
             raise BundleError("the demonstration bundle could not be built: " + " / ".join(told))
     return folder
+
+
+def _is_outdated(folder: Path) -> bool:
+    """Whether an earlier version built ``folder``; never true of a bundle of somebody's own that has the name."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # absent, or not ours to judge: loading it tells what is wrong
+    ours = (
+        isinstance(manifest, dict) and manifest.get("demonstration") is True and manifest.get("name") == DEMONSTRATION
+    )
+    return ours and not manifest.get("upsamplers")  # what the first ones lacked
 
 
 def check_engine_installed() -> None:

@@ -5,29 +5,27 @@ that a cancellation is seen between two steps and the end of the platform ends t
 """
 
 import faulthandler
-import importlib.util
 import logging
 import os
 import sys
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
-from stillmotion.engine.manifest import Manifest, load_manifest
-from stillmotion.errors import BundleError, ConfigurationError, EngineLost, StillmotionError
+from stillmotion.engine.manifest import Manifest
+from stillmotion.errors import EngineLost, OutOfMemory, StillmotionError
+from stillmotion.executor.expansion import Expansion, expand
 from stillmotion.executor.export import Interrupted, export_video
 from stillmotion.executor.failures import failed
+from stillmotion.executor.inspection import Inspection, LazyChecker
+from stillmotion.executor.loaded import Engines, Picture, load_manifests, load_pictures
 from stillmotion.executor.messages import (
     MAX_LOG,
     Cancel,
     Configure,
-    Loaded,
     Message,
     Ready,
     Report,
@@ -37,7 +35,8 @@ from stillmotion.executor.messages import (
     decode,
     encode,
 )
-from stillmotion.job import Cancelled, Done, Event, Failed, Log, Progress, Work
+from stillmotion.executor.ranks import JOIN, Followers, meeting_place
+from stillmotion.job import Cancelled, Done, Event, Failed, Job, Log, Progress, Work
 from stillmotion.media.confinement import end_with_parent
 from stillmotion.media.recompress import recompress
 
@@ -76,46 +75,12 @@ def claim_channel() -> Channel:
     return Channel(incoming, outgoing)
 
 
-class Engines:
-    """The engine in memory: one at a time, since a model fills a device."""
-
-    def __init__(self, configure: Configure, manifests: dict[str, Manifest], channel: Channel) -> None:
-        self._configure, self._manifests, self._channel = configure, manifests, channel
-        self._name = ""
-        self._engine: Engine | None = None
-        self.device = configure.device
-        """Of the engine in memory: never ``auto`` once one is loaded."""
-
-    def get(self, name: str) -> "tuple[Engine, Manifest]":
-        """The engine called ``name``, loaded now unless it is the one in memory. Raises BundleError."""
-        if name not in self._manifests:
-            raise BundleError(f"this engine has no model {name!r}")
-        if self._engine is None or self._name != name:
-            self._engine = None  # its memory is free before the next one is loaded
-            self._engine, self._name = self._load(name), name
-        return self._engine, self._manifests[name]
-
-    def _load(self, name: str) -> "Engine":
-        began = time.perf_counter()
-        # Five to ten seconds: the platform has had its answer about the models by now.
-        import torch
-
-        from stillmotion.engine.components import choose_device
-        from stillmotion.engine.engine import Engine
-
-        if self._configure.threads is not None:
-            torch.set_num_threads(self._configure.threads)
-        self.device = str(choose_device(self._configure.device))
-        engine = Engine.load(Path(self._configure.bundles[name]), device=self.device, dtype=self._configure.dtype)
-        self._channel.send(Loaded(model=name, device=self.device, seconds=time.perf_counter() - began))
-        return engine
-
-
 class Attempt:
     """One work on its way through the engine into its file."""
 
-    def __init__(self, work: Work, channel: Channel, engines: Engines, stop: threading.Event) -> None:
-        self._work, self._channel, self._engines, self._stop = work, channel, engines, stop
+    def __init__(self, work: Work, channel: Channel, home: "Home", stop: threading.Event) -> None:
+        self._work, self._channel, self._home, self._stop = work, channel, home, stop
+        self._inspection = Inspection(work.job, home.checker.get, self._log, stop.is_set)
 
     def perform(self) -> Event:
         """Reports logs and progress on the way; the terminal event is returned."""
@@ -132,26 +97,60 @@ class Attempt:
     def _generate(self) -> Done:
         began = time.perf_counter()
         job = self._work.job
-        engine, manifest = self._engines.get(job.model)
-        self._log(f"engine process {os.getpid()} on {self._engines.device}, model {job.model}, seed {job.seed}")
-        images = {name: _load_image(path, manifest.image_crf) for name, path in self._work.images.items()}
+        engine, manifest = self._home.engines.get(job.model)
+        self._log(f"engine process {os.getpid()} on {self._home.engines.device}, model {job.model}, seed {job.seed}")
+        pictures = load_pictures(self._work)
+        self._inspection.admit(pictures)
+        job, expansion = self._expanded(job, engine, pictures)
+        images = {name: recompress(picture, manifest.image_crf) for name, picture in pictures.items()}
         prepared = time.perf_counter() - began
-        generation = engine.generate(job, images, on_progress=self._progress, should_stop=self._stop.is_set)
+        if self._home.followers is not None:
+            self._home.followers.follow(replace(self._work, job=job))
+        generation = engine.generate(
+            job,
+            images,
+            loras={name: Path(path) for name, path in self._work.loras.items()},
+            on_progress=self._progress,
+            should_stop=self._home.engines.agreed(self._stop.is_set),
+            on_log=self._log,
+        )
+        frames = self._inspection.watch(generation.frames)
         media, encoding = export_video(
-            self._work, generation.frames, generation.audio, generation.sample_rate, should_stop=self._stop.is_set
+            self._work, frames, generation.audio, generation.sample_rate, should_stop=self._stop.is_set
         )
         seconds = {"prepare": prepared, **generation.seconds, "encode": encoding}
+        if self._inspection.checked:
+            seconds["safety"] = self._inspection.seconds
         seconds["total"] = time.perf_counter() - began
         self._log("seconds: " + ", ".join(f"{part} {value:.2f}" for part, value in seconds.items()))
-        return Done(media=media, seconds=seconds)
+        prompt = job.prompt if expansion and expansion.expanded else None
+        return Done(media=media, seconds=seconds, prompt=prompt, checked=self._inspection.checked)
+
+    def _expanded(self, job: Job, engine: "Engine", pictures: Mapping[str, Picture]) -> tuple[Job, Expansion | None]:
+        """The job with the prompt as the bundle's own text model rewrote it, where it was asked to."""
+        from stillmotion.engine.sampler import Stopped
+
+        expansion = expand(
+            job,
+            engine.chat,
+            pictures,
+            seconds=self._home.expansion_seconds,
+            should_stop=self._stop.is_set,
+            fatal=lambda error: isinstance(error, Stopped) or is_sticky(error),
+        )
+        if expansion is None:
+            return job, None
+        self._log(expansion.note, expansion.level)
+        self._inspection.admit_prompt(expansion.text)
+        return replace(job, prompt=expansion.text), expansion
 
     def _progress(self, progress: Progress) -> None:
         stage = f", stage {progress.stage + 1} of {progress.stages}" if progress.stages > 1 else ""
         self._log(f"denoising step {progress.step} of {progress.total}{stage}")
         self._report(progress)
 
-    def _log(self, message: str) -> None:
-        self._report(Log(message=message[:MAX_LOG]))
+    def _log(self, message: str, level: Literal["INFO", "WARN"] = "INFO") -> None:
+        self._report(Log(message=message[:MAX_LOG], level=level))
 
     def _report(self, event: Event) -> None:
         self._channel.send(Report(work_id=self._work.id, event=event))
@@ -171,24 +170,25 @@ def lost(error: BaseException) -> Failed:
     return replace(failed(error), kind=EngineLost.kind, fatal=True)
 
 
-def _load_image(path: str, crf: int) -> npt.NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return recompress(np.asarray(image.convert("RGB")), crf)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """What the works of this process are done with."""
 
+    engines: Engines
+    checker: LazyChecker
+    followers: Followers | None
+    expansion_seconds: float
 
-def _manifests(configure: Configure) -> dict[str, Manifest]:
-    """By model name. Raises BundleError, or ConfigurationError where the engine's libraries are not installed."""
-    for library in ("torch", "diffusers", "transformers"):
-        if importlib.util.find_spec(library) is None:  # not imported: that takes seconds
-            raise ConfigurationError(f"The engine needs {library}: pip install 'stillmotion[engine]'")
-    return {name: load_manifest(Path(folder)) for name, folder in configure.bundles.items()}
+    def left_waiting(self, end: Failed) -> bool:
+        """Whether other processes may wait for ever for what this one did not come to: then all begin anew."""
+        return self.followers is not None and end.kind in (OutOfMemory.kind, StillmotionError.kind)
 
 
 class Host:
     """The works that wait and the one that runs, between the reading thread and the computing one."""
 
-    def __init__(self, channel: Channel, engines: Engines) -> None:
-        self._channel, self._engines = channel, engines
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._changed = threading.Condition()
         self._waiting: dict[str, Work] = {}
         self._running = ""
@@ -209,18 +209,19 @@ class Host:
             # Not sys.exit: nothing here is worth a wait for the device, and the file under way is the platform's.
             os._exit(0)
 
-    def compute(self, first_model: str) -> None:
+    def compute(self, home: Home, first_model: str) -> None:
         """The computing thread; returns when the engine is no longer fit."""
         try:
-            self._engines.get(first_model)
+            home.engines.get(first_model)
+            home.checker.get()
         except Exception as error:
             if is_sticky(error):
                 raise
             logger.error("%s", error)  # the first work that needs it fails with the same words
         end: Event | None = None
-        while not (isinstance(end, Failed) and end.fatal):
+        while not (isinstance(end, Failed) and (end.fatal or home.left_waiting(end))):
             work, stop = self._next()
-            end = Attempt(work, self._channel, self._engines, stop).perform()
+            end = Attempt(work, self._channel, home, stop).perform()
             self._channel.send(Report(work_id=work.id, event=end))
 
     def _next(self) -> tuple[Work, threading.Event]:
@@ -248,15 +249,34 @@ def main() -> None:
         return
     end_with_parent(configure.parent)
     try:
-        manifests = _manifests(configure)
+        manifests = load_manifests(configure)
     except StillmotionError as error:
         channel.send(Unfit(kind=error.kind, message=error.message))
         return
     channel.send(Ready(models=tuple(replace(manifest.model(), name=name) for name, manifest in manifests.items())))
-    host = Host(channel, Engines(configure, manifests, channel))
+    # The reading thread comes first: the platform may end while the devices still look for each other.
+    host = Host(channel)
     threading.Thread(target=host.listen, name="channel", daemon=True).start()
-    host.compute(next(iter(manifests)))
+    host.compute(_home(configure, manifests, channel), next(iter(manifests)))
     os._exit(1)
+
+
+def _home(configure: Configure, manifests: Mapping[str, Manifest], channel: Channel) -> Home:
+    devices = configure.device.split(JOIN)
+    group = followers = None
+    if len(devices) > 1:
+        from stillmotion.engine.components import choose_device
+        from stillmotion.engine.parallel.group import join
+
+        meeting = meeting_place()
+        followers = Followers.start(configure, devices, meeting)
+        group = join(0, len(devices), meeting, choose_device(devices[0]))
+    return Home(
+        engines=Engines(configure, manifests, device=devices[0], on_loaded=channel.send, group=group),
+        checker=LazyChecker(configure.classifier),
+        followers=followers,
+        expansion_seconds=configure.expansion_seconds,
+    )
 
 
 if __name__ == "__main__":

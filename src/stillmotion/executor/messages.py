@@ -16,15 +16,36 @@ bytes. Pictures, sound and files cross as paths.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stillmotion.job import Cancelled, Done, Event, Failed, Log, Model, Progress, Work, from_json, to_json
+from stillmotion.safety.configuration import Classifier
 
 MAX_LINE = 1 << 20
 """Bytes. The largest is Run: two prompts of 5,000 characters, each at most 6 bytes as escaped JSON, and some paths."""
 
 MAX_LOG = 4096
 """Characters of a log message; a library's longer one is cut by the sender."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How an engine uses its device: what trades memory, time and precision."""
+
+    memory: Literal["auto", "resident", "swapped", "streamed"] = "auto"
+    """Where weights are while they are not needed."""
+    device_memory_bytes: int | None = None
+    """Of the device; None: what is free."""
+    host_memory_bytes: int | None = None
+    """Of the host, for weights that are off the device; None: what is free."""
+    engines: int = 1
+    """How many share what is free of the host."""
+    weights: Literal["auto", "float8"] = "auto"
+    """Format that the transformer's weights are stored in."""
+    attention: Literal["auto", "sdpa", "cudnn", "flash", "flash_3", "sage"] = "auto"
+    """Kernels of attention."""
+    compiled: bool = False
+    """Whether the transformer's blocks are compiled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +56,13 @@ class Configure:
     dtype: str
     threads: int | None
     """Processor threads of one operation; None: the library's choice."""
+    classifier: Classifier | None = None
+    """What looks at pictures and frames; None: nobody does."""
+    parallel: Literal["guidance", "context"] = "guidance"
+    """What the devices of one engine share out, where ``device`` names several: passes, or tokens."""
+    expansion_seconds: float = 60.0
+    """How long the text model may rewrite a prompt."""
+    tuning: Tuning = Tuning()
     parent: int = 0
     """The platform's pid, filled in by the process that starts the engine: the engine ends with it."""
 

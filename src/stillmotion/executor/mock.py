@@ -10,6 +10,7 @@ from stillmotion.errors import EngineLost
 from stillmotion.executor.base import Capabilities
 from stillmotion.executor.export import Interrupted, export_video
 from stillmotion.executor.failures import failed
+from stillmotion.executor.inspection import NO_CHECKER
 from stillmotion.executor.scene import SAMPLE_RATE, moving_crop, tone
 from stillmotion.job import Cancelled, Done, Event, Failed, Log, Model, Progress, Work
 
@@ -60,6 +61,9 @@ class MockExecutor:
         if stop := self._stops.get(work_id):
             stop.set()
 
+    async def unload(self) -> None:
+        pass  # it holds nothing
+
     async def close(self) -> None:
         self._closed = True
         for stop in self._stops.values():
@@ -70,6 +74,8 @@ class MockExecutor:
         began = time.perf_counter()
         try:
             emit(Log(message=f"mock engine, seed {work.job.seed}: a moving crop of the picture, not a generated video"))
+            if work.job.check_safety:
+                emit(Log(message=NO_CHECKER, level="WARN"))
             self._steps(work, emit, stop)
             denoised = time.perf_counter()
             sound = tone(work.job) if work.job.audio else None

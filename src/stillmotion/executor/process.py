@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from stillmotion.errors import ConfigurationError, EngineLost, StillmotionError
 from stillmotion.executor.base import Capabilities
 from stillmotion.executor.child import EngineProcess
-from stillmotion.executor.messages import Configure
+from stillmotion.executor.messages import Configure, Tuning
 from stillmotion.job import Cancelled, Done, Event, Failed, Log, Model, Progress, Work
+from stillmotion.safety.configuration import Classifier
 
 
 class Backoff:
@@ -43,10 +45,23 @@ class ProcessExecutor:
         device: str = "auto",
         dtype: str = "auto",
         threads: int | None = None,
+        classifier: Classifier | None = None,
+        expansion_seconds: float = 60.0,
+        parallel: Literal["guidance", "context"] = "guidance",
+        tuning: Tuning | None = None,
         cancel_grace: float = 10.0,
     ) -> None:
         folders = {name: str(folder) for name, folder in bundles.items()}
-        self._configure = Configure(bundles=folders, device=device, dtype=dtype, threads=threads)
+        self._configure = Configure(
+            bundles=folders,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            classifier=classifier,
+            expansion_seconds=expansion_seconds,
+            parallel=parallel,
+            tuning=tuning or Tuning(),
+        )
         self._cancel_grace = cancel_grace
         self._models: tuple[Model, ...] | None = None  # as the first child told: bundles do not change while we run
         self._engine: EngineProcess | None = None
@@ -96,6 +111,12 @@ class ProcessExecutor:
             start.cancel()
         elif self._engine is not None:
             await self._engine.cancel(work_id, self._cancel_grace)
+
+    async def unload(self) -> None:
+        async with self._turn, self._starting:
+            if self._engine is not None:
+                await self._engine.stop()
+                self._engine = None
 
     async def close(self) -> None:
         self._closed.set()

@@ -1,35 +1,31 @@
 """One claimed request, from its stored input to its settled state."""
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import structlog
 
-from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.endpoint import Endpoint
-from stillmotion.endpoints.prices import Price
-from stillmotion.errors import EngineLost, InputError, StillmotionError, Unavailable
+from stillmotion.errors import EngineLost, GenerationTimeout, StillmotionError, Unavailable
 from stillmotion.executor.base import Executor
 from stillmotion.files.blobs import LocalBlobs
-from stillmotion.job import Cancelled, Done, Failed, Job, Log, Progress, Work
-from stillmotion.media.image import ImageLimits
-from stillmotion.media.sandbox import normalise
+from stillmotion.job import Cancelled, Done, Failed, Log, Progress, Work
 from stillmotion.service import faults
+from stillmotion.service.changes import progress_of
 from stillmotion.service.clock import wall_clock
-from stillmotion.service.file_settings import made_with
 from stillmotion.service.journal import Journal
 from stillmotion.service.models import Models
+from stillmotion.service.preparation import Preparation, Prepared
+from stillmotion.service.rules import Rules
 from stillmotion.store import transitions
 from stillmotion.store.driver import Store
 from stillmotion.store.records import (
-    Charge,
     Claim,
     Error,
     FailedFor,
@@ -51,12 +47,6 @@ StopReason = Literal["cancelled", "lost", "stopping", "deadline"]
 ENGINE_LOST = Error(kind=EngineLost.kind, message="The runner disconnected in every attempt.")
 
 
-class Inputs(Protocol):
-    async def bring(self, url: str, target: Path) -> None:
-        """Puts the file that ``url`` names at ``target``; raises InputError."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Times and bounds of an attempt, in seconds where nothing else is said."""
@@ -66,11 +56,7 @@ class Policy:
     deadline: float = 3600.0
     max_attempts: int = 3
     sync_mode: float = 3600.0
-    """How long an output that only its own reader may have waits for that reader."""
-    embed_settings: bool = True
-    """Whether a file says how it was made."""
-    bounds: Bounds = field(default_factory=Bounds)
-    images: ImageLimits = field(default_factory=ImageLimits)
+    """How long an output that is not to be kept waits for its reader."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +64,12 @@ class Parts:
     """What an attempt works with."""
 
     store: Store
-    executor: Executor
-    inputs: Inputs
     blobs: LocalBlobs
     models: Models
     endpoints: Mapping[str, Endpoint]
     policy: Policy
-    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Images decoded at once: one of 64 megapixels takes up to 1.2 GB."""
+    preparation: Preparation
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +82,17 @@ class _Retry:
 class Attempt:
     """Runs a claim to its end. ``run`` returns the state that was stored, or None when the fence was void."""
 
-    def __init__(self, parts: Parts, claim: Claim) -> None:
+    def __init__(
+        self, parts: Parts, claim: Claim, executor: Executor, announce: Callable[[str], None] = lambda name: None
+    ) -> None:
         self._parts = parts
+        self._executor = executor
         self._claim = claim
         self._fence = claim.fence
-        self._journal = Journal(parts.store, claim.fence, lambda: self.stop("lost"))
+        self._announce = announce
+        self._journal = Journal(
+            parts.store, claim.fence, on_lost=lambda: self.stop("lost"), on_stored=lambda: announce(self.id)
+        )
         self._stopped: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
         self._preparing = True
         self.progress: Progress | None = None
@@ -184,7 +174,7 @@ class Attempt:
         while not work.done():
             # The engine ends between two steps, its executor kills it after a grace period. Told again and again,
             # because a work that waits for its engine to start is not known there yet.
-            await self._parts.executor.cancel(self._work_name)
+            await self._executor.cancel(self._work_name)
             await asyncio.wait((work,), timeout=1.0)
         with suppress(asyncio.CancelledError):
             return await work
@@ -193,6 +183,9 @@ class Attempt:
     async def _produce(self) -> Outcome | _Retry:
         try:
             return await self._make()
+        except EngineLost as error:
+            self._journal.add(error.message, "ERROR")
+            return _Retry(error.message)
         except StillmotionError as error:
             return FailedFor(error=faults.stored(error))
         except asyncio.CancelledError:
@@ -203,64 +196,37 @@ class Attempt:
 
     async def _make(self) -> Outcome | _Retry:
         parts, claim = self._parts, self._claim
-        endpoint, model = parts.endpoints[claim.endpoint], parts.models.of(claim.endpoint)
-        raw = json.loads(claim.input)
+        endpoint = parts.endpoints[claim.endpoint]
         self._journal.add(f"attempt {self._fence.attempt} of {claim.max_attempts}")
-        if unknown := endpoint.unknown(raw):
-            self._journal.add(f"unknown fields are ignored: {', '.join(sorted(unknown))}", "WARN")
-        request = endpoint.parse(raw, parts.policy.bounds)
+        if parts.rules:
+            await parts.rules.meet(claim.endpoint, json.loads(claim.input), self._journal.add)
         folder = parts.blobs.work(self._work_name)
-        images, sizes = await self._bring_images(endpoint.images(request), folder)
-        plan = endpoint.plan(request, sizes, _seed(request, claim), model)
-        charge = _charge(endpoint.price(request, plan.job))
-        for note in plan.notes:
-            self._journal.add(note)
-        if model.demonstration:
-            self._journal.add(f"model {model.name} is a demonstration: it shows the machinery, not pictures", "WARN")
-        settings = made_with(endpoint, raw, plan.job) if parts.policy.embed_settings else None
-        output = folder / f"output.{plan.encoding.container}"
-        encoding = replace(plan.encoding, settings=settings)
-        work = Work(id=self._work_name, job=plan.job, encoding=encoding, images=images, output=str(output))
-        end = await self._execute(work)
+        prepared = await parts.preparation.prepare(
+            claim, endpoint, parts.models.of(claim.endpoint), folder, self._journal.add
+        )
+        end = await self._execute(prepared.work)
         match end:
             case Done():
-                return await self._deliver(endpoint, plan.job, end, output, charge, self._forget_at(request))
+                return await self._deliver(endpoint, prepared, end)
             case Failed(fatal=True):
                 self._journal.add(end.message, "ERROR")
                 return _Retry(end.message)
             case Failed():
-                return FailedFor(error=faults.from_engine(end))
+                return FailedFor(error=faults.from_engine(end, prepared.raw))
             case Cancelled():
                 return WasCancelled()
-
-    async def _bring_images(
-        self, urls: Mapping[str, str], folder: Path
-    ) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
-        images, sizes = {}, {}
-        for name, url in urls.items():
-            fetched, upright = folder / f"{name}.fetched", folder / f"{name}.png"
-            try:
-                await self._parts.inputs.bring(url, fetched)
-                async with self._parts.decoding:
-                    info = await normalise(fetched, upright, self._parts.policy.images)
-            except InputError as error:
-                raise error.at(name, input=url) from None
-            images[name], sizes[name] = str(upright), (info.width, info.height)
-        return images, sizes
-
-    def _forget_at(self, request: Any) -> float | None:
-        return time.time() + self._parts.policy.sync_mode if getattr(request, "sync_mode", False) else None
 
     async def _execute(self, work: Work) -> Done | Failed | Cancelled:
         self._preparing = False
         started = time.monotonic()
         end: Done | Failed | Cancelled | None = None
-        async for event in self._parts.executor.run(work):
+        async for event in self._executor.run(work):
             match event:
                 case Log():
                     self._journal.add(event.message, event.level)
                 case Progress():
                     self.progress = event
+                    self._announce(progress_of(self.id))
                 case Done() | Failed() | Cancelled():
                     end = event
         # The engine's own count has no waiting for it in it, but not every engine counts.
@@ -269,20 +235,29 @@ class Attempt:
             self._gpu_seconds = end.seconds.get("total", self._gpu_seconds)
         return end or Failed(kind=EngineLost.kind, message="the engine ended without an answer", fatal=True)
 
-    async def _deliver(
-        self, endpoint: Endpoint, job: Job, done: Done, made: Path, charge: Charge | None, forget_at: float | None
-    ) -> Succeeded:
+    async def _deliver(self, endpoint: Endpoint, prepared: Prepared, done: Done) -> Succeeded:
+        job, policy = prepared.finished(done.prompt), self._parts.policy
+        safety = self._parts.preparation.safety.outcome(prepared.work.job, done, id=self.id)
+        made = Path(prepared.work.output)
         name = await self._parts.blobs.adopt(made, made.suffix.lstrip("."))
         self._adopted.append(name)
         output = endpoint.respond(job, done.media, FILES_PATH + name)
-        file = StoredFile(name=name, content_type=done.media.content_type, size=done.media.size)
+        now, kept = time.time(), self._claim.file_seconds
+        file = StoredFile(
+            name=name,
+            content_type=done.media.content_type,
+            size=done.media.size,
+            expires_at=None if kept is None else now + kept,
+        )
         return Succeeded(
             output=json.dumps(output),
             files=(file,),
             model=job.model,
+            safety=safety,
             inference_seconds=round(self._execution_seconds, 3),
-            charge=charge,
-            forget_at=forget_at,
+            charge=prepared.charge,
+            ephemeral=prepared.ephemeral,
+            forget_at=now + policy.sync_mode if prepared.ephemeral or self._claim.private else None,
         )
 
     async def _finish(self, outcome: Outcome | _Retry) -> State | None:
@@ -294,8 +269,7 @@ class Attempt:
         if isinstance(outcome, _Retry) and reason is None:
             return await self._release(Error(kind=EngineLost.kind, message=outcome.message), counted=True)
         if isinstance(outcome, (WasCancelled, _Retry)):
-            late = Error(kind="generation_timeout", message="The generation took too long.")
-            outcome = FailedFor(error=late) if reason == "deadline" else WasCancelled()
+            outcome = FailedFor(error=faults.stored(GenerationTimeout())) if reason == "deadline" else WasCancelled()
         lines, seconds = self._journal.rest(), self._gpu_seconds
         settled = await self._insist(
             lambda: transitions.settle(self._fence, outcome, now=wall_clock(), gpu_seconds=seconds, lines=lines)
@@ -329,17 +303,3 @@ def _state(outcome: Outcome) -> State:
             return "failed"
         case WasCancelled():
             return "cancelled"
-
-
-def _charge(price: Price | None) -> Charge | None:
-    """The price as it is stored; billed is a success alone."""
-    if price is None:
-        return None
-    return Charge(quantity=price.quantity, unit=price.unit, unit_price=price.unit_price, cost=price.total)
-
-
-def _seed(request: Any, claim: Claim) -> int:
-    """The seed that was asked for, else 31 bits of the request's id: random, yet the same in a second attempt."""
-    if (given := getattr(request, "seed", None)) is not None:
-        return int(given)
-    return int.from_bytes(hashlib.sha256(claim.fence.id.encode()).digest()[:4]) >> 1

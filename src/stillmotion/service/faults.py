@@ -1,8 +1,9 @@
 """Errors as they are stored with a request: our exceptions become plain data."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from stillmotion.errors import Detail, InputError, StillmotionError
+from stillmotion.errors import ContentPolicyViolation, Detail, InputError, StillmotionError
 from stillmotion.job import Failed
 from stillmotion.store.records import Error
 
@@ -16,8 +17,30 @@ def stored(error: StillmotionError) -> Error:
     return Error(kind=error.kind, message=error.message, details=details)
 
 
-def from_engine(failed: Failed) -> Error:
-    return Error(kind=failed.kind, message=failed.message)
+def from_engine(failed: Failed, body: Mapping[str, Any] | None = None) -> Error:
+    """The stored form of what an engine told; ``body`` is the request's, for the value of a field at fault."""
+    if failed.field is None:
+        return Error(kind=failed.kind, message=failed.message)
+    type = failed.kind if failed.kind == ContentPolicyViolation.kind else InputError.type
+    loc = place(failed.field)
+    detail = Detail(loc=("body", *loc), msg=failed.message, type=type, input=_value(body, loc))
+    return Error(kind=failed.kind, message=failed.message, details=(_detail(detail),))
+
+
+def place(name: str) -> tuple[str | int, ...]:
+    """Where in the input the field, or the LoRA, called ``name`` is: the path of the first entry for ``loras.0``."""
+    field, _, index = name.partition(".")
+    return (field, int(index), "path") if index else (field,)
+
+
+def _value(body: Any, loc: tuple[str | int, ...]) -> Any:
+    """What ``body`` has there, if anything."""
+    try:
+        for step in loc:
+            body = body[step]
+    except (LookupError, TypeError):
+        return None
+    return body
 
 
 def _detail(detail: Detail) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Deletes outputs: those of sync_mode, which are for one reader only, and those that somebody wants gone."""
+"""Deletes outputs that are not to be kept: those of sync_mode, which are for one reader only, and private ones."""
 
 import asyncio
 

@@ -18,10 +18,13 @@ MAX_CHARS = 4000
 class Journal:
     """Collects lines with ``add``; ``write_forever`` stores them until it is cancelled; ``rest`` is what is left."""
 
-    def __init__(self, store: Store, fence: Fence, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, fence: Fence, *, on_lost: Callable[[], None], on_stored: Callable[[], None]
+    ) -> None:
         self._store = store
         self._fence = fence
         self._on_lost = on_lost
+        self._on_stored = on_stored
         self._pending: list[LogLine] = []
         self._count = 0
         self._added = asyncio.Event()
@@ -59,4 +62,5 @@ class Journal:
             if not held:
                 self._on_lost()
                 return
+            self._on_stored()
             await asyncio.sleep(FLUSH_SECONDS)

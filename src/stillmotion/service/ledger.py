@@ -134,7 +134,7 @@ class Ledger:
 
     async def _with_payload(self, key: tuple[float, int], request: Request) -> Entry:
         payload = await self._store.read(listings.get_payload(request.tenant, request.id))
-        if payload is None:
+        if payload is None or request.private:
             return Entry(key=key, request=request)
         # What sync_mode made is for its one reader, not for the history.
         output = None if request.ephemeral else payload.output

@@ -1,6 +1,6 @@
 """Which model makes which endpoint's videos."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from stillmotion.errors import ConfigurationError
 from stillmotion.job import Model
@@ -26,7 +26,11 @@ class Models:
         if strangers := choice.keys() - known - {ALL}:
             raise ConfigurationError(f"no endpoint is called {', '.join(sorted(strangers))}")
         default = choice.get(ALL, next(iter(models)))
-        self._by_endpoint = {endpoint: models[choice.get(endpoint, default)] for endpoint in known}
+        self._by_endpoint = {endpoint: models[choice.get(endpoint, default)] for endpoint in sorted(known)}
+
+    def endpoints_of(self, names: Collection[str | None]) -> tuple[str, ...]:
+        """The endpoints that one of the models called ``names`` makes."""
+        return tuple(endpoint for endpoint, model in self._by_endpoint.items() if model.name in names)
 
     def of(self, endpoint: str) -> Model:
         return self._by_endpoint[endpoint]

@@ -11,28 +11,35 @@ from stillmotion.job import Progress
 from stillmotion.service.attempt import ENGINE_LOST, Attempt, Parts
 from stillmotion.service.changes import Changes
 from stillmotion.service.clock import wall_clock
+from stillmotion.service.engines import Engine, Engines
 from stillmotion.service.forgetting import forget_unread_forever
-from stillmotion.store import transitions
+from stillmotion.service.start_deadlines import end_late_forever
+from stillmotion.service.webhook_delivery import OUTBOX
+from stillmotion.store import outbox, transitions
 from stillmotion.store.records import Claim, Fence
 
 log = structlog.get_logger()
 
 QUEUE = "queue"
 """Announced in ``Changes`` when a request was queued."""
+MOVED = "queue moved"
+"""Announced, at most once in ``MOVED_SECONDS``, after requests left the queue: the others are further ahead."""
+MOVED_SECONDS = 1.0
 POLL_SECONDS = 1.0
 """A claimer looks at the queue this often on its own, for requests that another process queued."""
 
 
 class Runner:
-    """``slots`` claimers over one executor, and the recovery of lost attempts."""
+    """A claimer for every slot of every engine, and the recovery of lost attempts."""
 
-    def __init__(self, parts: Parts, changes: Changes, slots: int) -> None:
+    def __init__(self, parts: Parts, changes: Changes, engines: Engines) -> None:
         self._parts = parts
         self._changes = changes
-        self._slots = slots
+        self.engines = engines
         # By fence, not by request: an attempt that lost its lease may still be ending when the next one begins.
         self._attempts: dict[Fence, Attempt] = {}
         self._claiming = True
+        self._claimers: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -41,9 +48,14 @@ class Runner:
         await self._recover()
         await self._parts.store.write(transitions.end_orphaned_runs(now=wall_clock()))
         await self._sweep()
-        self._tasks = [asyncio.create_task(self._claim_forever()) for _ in range(self._slots)]
-        self._tasks.append(asyncio.create_task(self._recover_forever()))
-        self._tasks.append(asyncio.create_task(forget_unread_forever(self._parts)))
+        self._claimers = [
+            asyncio.create_task(self._claim_forever(engine)) for engine in self.engines for _ in range(engine.slots)
+        ]
+        self._tasks = [
+            asyncio.create_task(self._recover_forever()),
+            asyncio.create_task(forget_unread_forever(self._parts)),
+            asyncio.create_task(end_late_forever(self._parts.store, self._changes)),
+        ]
 
     def cancel(self, id: str) -> None:
         """Ends the attempt at ``id`` soon, if this process is making one."""
@@ -59,28 +71,51 @@ class Runner:
         """Claims nothing more; attempts that are not done after ``seconds`` are given back, uncounted."""
         self._claiming = False
         self._changes.announce(QUEUE)
-        claimers = self._tasks[: self._slots]
-        if claimers:
-            await asyncio.wait(claimers, timeout=seconds)
+        if self._claimers:
+            await asyncio.wait(self._claimers, timeout=seconds)
         for attempt in list(self._attempts.values()):
             attempt.stop("stopping")
-        if claimers:
-            await asyncio.wait(claimers)
+        if self._claimers:
+            await asyncio.wait(self._claimers)
 
     async def close(self) -> None:
         """Ends everything; attempts that still run are given back."""
         await self.drain(0)
-        for task in self._tasks:
+        for task in (*self._claimers, *self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._claimers, *self._tasks, return_exceptions=True)
 
-    async def _claim_forever(self) -> None:
+    async def withdraw(self, name: str) -> Engine:
+        """The engine called ``name`` ends what it works at, takes no more, and frees its device. Raises NotFound."""
+        engine = self.engines.get(name)
+        engine.withdrawn = True
+        await self._free_if_drained(engine)
+        return engine
+
+    def readmit(self, name: str) -> Engine:
+        """The engine called ``name`` takes requests again. Raises NotFound."""
+        engine = self.engines.get(name)
+        engine.withdrawn = False
+        self._changes.announce(QUEUE)
+        return engine
+
+    async def _free_if_drained(self, engine: Engine) -> None:
+        if engine.state == "drained":
+            await engine.executor.unload()
+            engine.model = None
+
+    async def _claim_forever(self, engine: Engine) -> None:
         while self._claiming:
-            claim = await self._claim()
+            claim = None if engine.withdrawn else await self._claim(engine)
             if claim is None:
                 await self._changes.wait(QUEUE, POLL_SECONDS)
                 continue
-            attempt = self._attempts[claim.fence] = Attempt(self._parts, claim)
+            attempt = Attempt(self._parts, claim, engine.executor, self._changes.announce)
+            self._attempts[claim.fence] = attempt
+            self._changes.announce(claim.fence.id)
+            self._changes.announce_soon(MOVED, MOVED_SECONDS)
+            engine.running.add(claim.fence.id)
+            engine.model, engine.weights = self._parts.models.of(claim.endpoint).name, claim.weights
             try:
                 state = await attempt.run()
             except Exception:
@@ -89,15 +124,19 @@ class Runner:
                 state = None
             finally:
                 del self._attempts[claim.fence]
+                engine.running.discard(claim.fence.id)
+            await self._free_if_drained(engine)
             self._changes.announce(claim.fence.id)
-            if state == "queued":
-                self._changes.announce(QUEUE)
+            self._changes.announce(QUEUE if state == "queued" else OUTBOX)
 
-    async def _claim(self) -> Claim | None:
-        store, policy = self._parts.store, self._parts.policy
+    async def _claim(self, engine: Engine) -> Claim | None:
+        store, expires = self._parts.store, self._parts.store.tick() + self._parts.policy.lease
+        selection = self.engines.selection(engine)
         with suppress(Unavailable):
             return await store.write(
-                transitions.claim(str(uuid.uuid4()), now=wall_clock(), expires=store.tick() + policy.lease)
+                transitions.claim(
+                    str(uuid.uuid4()), now=wall_clock(), expires=expires, selection=selection, engine=engine.name
+                )
             )
         return None
 
@@ -114,6 +153,9 @@ class Runner:
             log.warning("request recovered", request=id, state=state)
             self._changes.announce(id)
             self._changes.announce(QUEUE)
+        for id in await store.write(outbox.recover(now=wall_clock(), before=before)):
+            log.warning("webhook delivery recovered", request=id)
+        self._changes.announce(OUTBOX)
 
     async def _sweep(self) -> None:
         """Deletes files that no row names: their attempt was cut off between the file and the row."""

@@ -1,7 +1,8 @@
 """The verbs of the platform: submit, status, result, cancel. Knows requests and tenants, not HTTP."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,34 @@ from stillmotion.endpoints.documents.page import index
 from stillmotion.endpoints.documents.render import Kind, render
 from stillmotion.endpoints.endpoint import Endpoint
 from stillmotion.errors import AlreadyCompleted, NotFound, Unavailable, ValidationError
-from stillmotion.job import Progress
 from stillmotion.service import faults
 from stillmotion.service.attempt import FILES_PATH, Parts
-from stillmotion.service.changes import Changes
+from stillmotion.service.changes import Changes, progress_of
 from stillmotion.service.clock import wall_clock
+from stillmotion.service.engines import Engine
 from stillmotion.service.forgetting import forget_output
-from stillmotion.service.ledger import Ledger, units
+from stillmotion.service.keys import Keys
+from stillmotion.service.ledger import Ledger
 from stillmotion.service.queue_positions import QueuePositions
-from stillmotion.service.runner import QUEUE, Runner
+from stillmotion.service.runner import MOVED, MOVED_SECONDS, QUEUE, Runner
+from stillmotion.service.start_deadlines import START_BY
+from stillmotion.service.view import Follower, View
+from stillmotion.service.webhook_delivery import OUTBOX
+from stillmotion.service.webhooks import Webhooks
+from stillmotion.service.weights import weights_key
 from stillmotion.store import transitions
-from stillmotion.store.records import TERMINAL, Error, LogLine, NewRequest, Origin, Request, StoredFile
+from stillmotion.store.records import (
+    PRIORITIES,
+    TERMINAL,
+    Error,
+    LogLine,
+    NewRequest,
+    Options,
+    Origin,
+    Request,
+    StoredFile,
+    Webhook,
+)
 
 WAIT_SECONDS = 1.0
 """A waiter looks at the store this often on its own; changes of this process wake it at once."""
@@ -37,34 +55,20 @@ class Receipt:
     queue_position: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A request as its owner sees it."""
-
-    request: Request
-    queue_position: int | None = None
-    """Requests ahead of it, while it is queued."""
-    logs: list[LogLine] | None = None
-    """None when they were not asked for."""
-    output: dict[str, Any] | None = None
-    progress: Progress | None = None
-    """The last denoising step, while it runs in this process."""
-    inline: Path | None = None
-    """The output's file, when the reader is to have it inside the answer; tell ``Service.received`` afterwards."""
-
-    @property
-    def completed(self) -> bool:
-        return self.request.state in TERMINAL
-
-    @property
-    def billable_units(self) -> str:
-        return units(self.request.charge)
-
-
 class Service:
     """Every method takes the tenant first and answers NotFound for what belongs to another."""
 
-    def __init__(self, parts: Parts, changes: Changes, runner: Runner, *, strict_submit: bool, min_free: int) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        changes: Changes,
+        runner: Runner,
+        webhooks: Webhooks,
+        keys: Keys,
+        *,
+        strict_submit: bool,
+        min_free: int,
+    ) -> None:
         self._parts = parts
         self._store = parts.store
         self._changes = changes
@@ -74,6 +78,8 @@ class Service:
         self._min_free = min_free
         self._draining = False
         self.ledger = Ledger(parts)
+        self.webhooks = webhooks
+        self.keys = keys
 
     def endpoint(self, id: str) -> Endpoint:
         """Raises NotFound for an endpoint that is not served, told as fal tells it."""
@@ -97,15 +103,26 @@ class Service:
         """The page that lists the endpoints, its links under ``origin``."""
         return index(self.endpoints.values(), origin)
 
-    async def submit(self, tenant: str, endpoint_id: str, body: Mapping[str, Any], origin: Origin = "queue") -> Receipt:
-        """Stores a request; when this returns it is on disk.
+    async def submit(
+        self,
+        tenant: str,
+        endpoint_id: str,
+        body: Mapping[str, Any],
+        origin: Origin = "queue",
+        *,
+        options: Options | None = None,
+        webhook: Webhook | None = None,
+        max_queue: int | None = None,
+    ) -> Receipt:
+        """Stores a request; when this returns it is on disk. ``webhook``, from ``webhooks.to``, is told of its end.
 
         Input that fails the schema is stored too and is completed at once with its error, as fal does; with
         ``strict_submit`` it raises ValidationError instead. Raises NotFound, and Unavailable when nothing was stored.
         """
         endpoint = self.endpoint(endpoint_id)
         await self._check_ready()
-        error = self._fault(endpoint, body)
+        error, weights = self._examine(endpoint, body)
+        options = options or Options()
         new = NewRequest(
             id=str(uuid.uuid4()),
             tenant=tenant,
@@ -113,19 +130,25 @@ class Service:
             endpoint=endpoint.id,
             origin=origin,
             input=orjson.dumps(body).decode(),
-            max_attempts=self._parts.policy.max_attempts,
+            max_attempts=self._parts.policy.max_attempts if options.retry else 1,
+            weights=weights,
+            options=options,
+            webhook=webhook,
         )
         now = wall_clock()
         lines = [LogLine(at=now, level="ERROR", message=error.message)] if error else []
-        seq = await self._store.write(transitions.submit(new, now=now, error=error, lines=lines))
-        self._changes.announce(QUEUE)
-        return Receipt(id=new.id, app=endpoint.app, queue_position=await self._positions.of(seq))
+        seq = await self._store.write(transitions.submit(new, now=now, error=error, lines=lines, max_queue=max_queue))
+        self._changes.announce(OUTBOX if error else QUEUE)
+        if options.start_within is not None:
+            self._changes.announce(START_BY)
+        position = await self._positions.of(PRIORITIES.index(options.priority), seq)
+        return Receipt(id=new.id, app=endpoint.app, queue_position=position)
 
     async def status(self, tenant: str, app: str, id: str, *, logs: bool = False) -> View:
         request = await self._find(tenant, app, id)
         return View(
             request=request,
-            queue_position=await self._positions.of(request.seq) if request.state == "queued" else None,
+            queue_position=await self._position(request),
             logs=await self._store.read(transitions.get_logs(id)) if logs else None,
             progress=self._runner.progress(id),
         )
@@ -151,9 +174,23 @@ class Service:
 
     async def wait(self, tenant: str, app: str, id: str) -> View:
         """The result, as soon as there is one."""
-        while not (view := await self.result(tenant, app, id)).completed:
-            await self._changes.wait(id, WAIT_SECONDS)
+        with self._changes.watch(id) as watch:
+            while not (view := await self.result(tenant, app, id)).completed:
+                await watch.next(WAIT_SECONDS)
         return view
+
+    @asynccontextmanager
+    async def follow(
+        self, tenant: str, app: str, id: str, *, logs: bool, progress: bool = False
+    ) -> "AsyncIterator[Follower]":
+        """The request as it changes, for as long as the block lasts; with ``progress`` every step is a change.
+
+        Raises NotFound.
+        """
+        with self._changes.watch(id, MOVED, *([progress_of(id)] if progress else [])) as watch:
+            request = await self._find(tenant, app, id)
+            steps = self._runner.progress if progress else None
+            yield Follower(request, watch, self._store, self._position, steps, logs=logs)
 
     async def cancel(self, tenant: str, app: str, id: str) -> None:
         """A queued request ends at once, a running one between two steps. Raises AlreadyCompleted, NotFound."""
@@ -163,6 +200,8 @@ class Service:
             raise AlreadyCompleted
         self._runner.cancel(id)
         self._changes.announce(id)
+        self._changes.announce_soon(MOVED, MOVED_SECONDS)
+        self._changes.announce(OUTBOX)
 
     async def file(self, name: str) -> tuple[Path, StoredFile]:
         """Path and description of a stored file. Names are unguessable, so whoever has one may read it."""
@@ -177,10 +216,25 @@ class Service:
         await self._check_ready()
         await self._store.read(transitions.queued(1))
 
+    @property
+    def engines(self) -> Iterable[Engine]:
+        return self._runner.engines
+
+    async def drain_engine(self, name: str) -> Engine:
+        """The engine ends what it works at, takes no more and frees its device. Raises NotFound."""
+        return await self._runner.withdraw(name)
+
+    async def resume_engine(self, name: str) -> Engine:
+        """The engine takes requests again. Raises NotFound."""
+        return self._runner.readmit(name)
+
     async def drain(self, seconds: float) -> None:
         """Refuses new requests, lets running ones finish for ``seconds``, gives the rest back to the queue."""
         self._draining = True
         await self._runner.drain(seconds)
+
+    async def _position(self, request: Request) -> int | None:
+        return await self._positions.of(request.priority, request.seq) if request.state == "queued" else None
 
     async def _find(self, tenant: str, app: str, id: str) -> Request:
         request = await self._store.read(transitions.get(id))
@@ -194,11 +248,12 @@ class Service:
         if self._parts.blobs.free_bytes() < self._min_free:
             raise Unavailable("The server is out of disk space.")
 
-    def _fault(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Error | None:
+    def _examine(self, endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[Error | None, str]:
+        """What is wrong with a request, and the digest of the weights that it needs."""
         try:
-            endpoint.parse(body, self._parts.policy.bounds)
+            request = endpoint.parse(body, self._parts.preparation.bounds)
         except ValidationError as error:
             if self._strict_submit:
                 raise
-            return faults.stored(error)
-        return None
+            return faults.stored(error), ""
+        return None, weights_key(request)

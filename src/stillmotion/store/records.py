@@ -1,13 +1,34 @@
 """What goes into the store and what comes out: plain frozen values, no SQL and no driver."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+Priority = Literal["normal", "low"]
+PRIORITIES: tuple[Priority, ...] = ("normal", "low")
+"""In the order in which they are served."""
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 Origin = Literal["queue", "run"]
+Safety = Literal["checked", "unchecked"]
 TERMINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
+
+
+Scope = Literal["api", "admin"]
+"""What a key is good for: its tenant's own requests and files, or everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """An API key as it is stored."""
+
+    id: str
+    tenant: str
+    scope: Scope
+    digest: str
+    """SHA-256 of the secret, in hexadecimal."""
+    created_at: float
+    revoked_at: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +48,22 @@ class Error:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a request is to be handled, apart from what it asks for."""
+
+    priority: Priority = "normal"
+    start_within: float | None = None
+    """Seconds after which a request that still waits has failed; None: it waits for as long as it takes."""
+    retry: bool = True
+    """Whether a lost attempt may be made again."""
+    private: bool = False
+    """The history has neither its input nor its output, and both are deleted soon after its end."""
+    file_seconds: float | None = None
+    """How long its output files are kept; None: for ever."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRequest:
     """``id`` is made before the insert, so an ambiguous commit can be looked up or repeated."""
 
@@ -38,6 +75,31 @@ class NewRequest:
     input: str
     """The body as JSON text."""
     max_attempts: int
+    weights: str = ""
+    """Digest of the LoRAs that it needs."""
+    options: Options = field(default_factory=Options)
+    webhook: "Webhook | None" = None
+    """Who is told when it has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which waiting request an engine takes: the longest waiting of the first of these groups that is not empty, among
+    those of the highest priority that waits.
+
+    1. the longest waiting of all, if it came before ``impatient_before``;
+    2. those of a ``warm`` endpoint that need ``weights``;
+    3. those of a ``warm`` endpoint;
+    4. the others of ``endpoints``.
+    """
+
+    endpoints: tuple[str, ...]
+    """It can do no other."""
+    warm: tuple[str, ...] = ()
+    """Endpoints whose model it has in memory."""
+    weights: str = ""
+    impatient_before: float = float("inf")
+    """Wall-clock seconds. Infinite: strictly by age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +119,9 @@ class Claim:
     input: str
     created_at: float
     max_attempts: int
+    weights: str
+    private: bool
+    file_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +129,40 @@ class StoredFile:
     name: str
     content_type: str
     size: int
+    file_name: str | None = None
+    """Of an upload: what its sender called it."""
+    expires_at: float | None = None
+    """Unix time at which it is deleted; None: it is kept."""
+
+
+UploadState = Literal["open", "sealed", "complete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """An upload that takes more than one request; ``id`` is what its sender must know."""
+
+    id: str
+    tenant: str
+    file: str
+    """The name that the stored file will have."""
+    file_name: str
+    content_type: str
+    lifetime: float | None
+    """Seconds that the file is kept once it is whole; None: for ever."""
+    multipart: bool
+    state: UploadState
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of an upload that is on disk, in the file called ``file``."""
+
+    number: int
+    file: str
+    size: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +182,14 @@ class Succeeded:
     files: tuple[StoredFile, ...]
     model: str
     inference_seconds: float
+    safety: Safety | None = None
+    """None: its caller did not ask for the checker."""
     charge: Charge | None = None
     """None: not priced."""
+    ephemeral: bool = False
+    """The output is for one reader only."""
     forget_at: float | None = None
-    """Unix time at which an output for one reader only is deleted, if nobody read it; None: an output that is kept."""
+    """Unix time at which the output is deleted; None: it is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +221,8 @@ class Request:
     ended_at: float | None
     inference_seconds: float | None
     model: str | None
+    safety: Safety | None
+    """Of a success that was to be checked: whether it was."""
     attempt: int
     cancel_requested: bool
     error: Error | None
@@ -126,6 +231,23 @@ class Request:
     """Seconds that the engine worked on the last attempt; None when it never began."""
     ephemeral: bool
     """The output is for one reader only."""
+    priority: int
+    """An index into ``PRIORITIES``."""
+    private: bool
+    """Its payloads are not for the history."""
+    tags: Mapping[str, str]
+    engine: str | None
+    """The engine that took it last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The front of the queue of one priority."""
+
+    seqs: Sequence[int]
+    """Of the requests at its head, in order."""
+    last: int | None
+    """Of the newest one; None: nobody waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,3 +299,57 @@ class Usage:
     """Of each of them."""
     gpu_seconds: float
     """Of all of them."""
+
+
+WebhookState = Literal["waiting", "pending", "delivered", "failed"]
+"""Waiting for its request to end; to be delivered, perhaps again; taken; given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    url: str
+    host: str
+    """Of ``url``."""
+    origin: str
+    """Before the paths of files in what is delivered: where the client that submitted reaches this server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A claimed delivery: ``attempt`` counts all that ever began, ``failures`` those of the present schedule."""
+
+    seq: int
+    request_id: str
+    tenant: str
+    url: str
+    host: str
+    origin: str
+    attempt: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What came of one delivery: the receiver's status, or a word for why there is none."""
+
+    attempt: int
+    at: float
+    seconds: float | None
+    status: int | None
+    error: str | None
+    next_at: float | None = None
+    """Unix time of the next delivery, if there was to be one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookStatus:
+    """A webhook as its owner sees it."""
+
+    seq: int
+    request_id: str
+    endpoint: str
+    url: str
+    state: WebhookState
+    attempt: int
+    due_at: float | None
+    """Unix time of the next delivery; None while one is under way and when there is to be none."""

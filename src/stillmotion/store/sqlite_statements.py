@@ -7,8 +7,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
+from stillmotion.store.keys import KEY_STATEMENTS
+from stillmotion.store.outbox_statements import OUTBOX_STATEMENTS
 from stillmotion.store.statements import STATEMENTS
 from stillmotion.store.transitions import Transaction
+from stillmotion.store.upload_statements import UPLOAD_STATEMENTS
 
 Result = TypeVar("Result")
 
@@ -17,7 +20,8 @@ class CompiledStatements:
     """Every statement, compiled once."""
 
     def __init__(self) -> None:
-        self._texts = {id(statement): _compiled(statement) for statement in STATEMENTS}
+        every = (*STATEMENTS, *KEY_STATEMENTS, *OUTBOX_STATEMENTS, *UPLOAD_STATEMENTS)
+        self._texts = {id(statement): _compiled(statement) for statement in every}
 
     def run(self, connection: sqlite3.Connection, transaction: Transaction[Result]) -> Result:
         """Drives ``transaction`` to its end, inside whatever database transaction the connection is in.

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from stillmotion.store import tables
 
 _r, _p, _l, _f = tables.requests.c, tables.payloads.c, tables.logs.c, tables.files.c
+_w = tables.webhooks.c
 
 
 def _fenced() -> Any:
@@ -38,7 +39,16 @@ def _fenced() -> Any:
     )
 
 
-_INTERNAL = {"max_attempts", "lease", "lease_expires", "error_kind", "forget_at"}
+_INTERNAL = {
+    "max_attempts",
+    "lease",
+    "lease_expires",
+    "error_kind",
+    "forget_at",
+    "weights",
+    "start_by",
+    "file_seconds",
+}
 _COLUMNS = tuple(column for column in tables.requests.c if column.name not in _INTERNAL)
 _CHARGE = (_r.quantity, _r.unit, _r.unit_price, _r.cost)
 _HELD = (_r.id, _r.lease, _r.attempt, _r.max_attempts, _r.cancel_requested)
@@ -60,6 +70,12 @@ INSERT_REQUEST = (
         cancel_requested=False,
         error=bindparam("error"),
         error_kind=bindparam("error_kind"),
+        weights=bindparam("weights"),
+        priority=bindparam("priority"),
+        start_by=bindparam("start_by"),
+        private=bindparam("private"),
+        file_seconds=bindparam("file_seconds"),
+        tags=bindparam("tags"),
     )
     .returning(_r.seq)
 )
@@ -74,26 +90,47 @@ INSERT_FILE = insert(tables.files).values(
     content_type=bindparam("content_type"),
     size=bindparam("size"),
     created_at=bindparam("now"),
+    expires_at=bindparam("expires_at"),
 )
-CLAIM = (
-    update(tables.requests)
-    .where(
-        _r.seq
-        == select(_r.seq)
-        .where(_r.state == "queued")
-        .order_by(_r.seq)
+
+
+def _longest_waiting(*where: Any) -> Any:
+    return (
+        select(_r.seq, _r.endpoint, _r.weights, _r.priority, _r.created_at)
+        # Those that came too late to start are ended by a sweep, within moments.
+        .where(_r.state == "queued", *where, or_(_r.start_by.is_(None), _r.start_by > bindparam("now", type_=Float)))
+        .order_by(_r.priority, _r.seq)
         .limit(literal(1, Integer))
         .with_for_update(skip_locked=True)
-        .scalar_subquery()
     )
+
+
+# One row of one partial index each, however long the queue is.
+OLDEST = _longest_waiting()
+OLDEST_OF = _longest_waiting(_r.endpoint == bindparam("endpoint"))
+OLDEST_WARM = _longest_waiting(_r.endpoint == bindparam("endpoint"), _r.weights == bindparam("weights"))
+CLAIM = (
+    update(tables.requests)
+    .where(_r.seq == bindparam("claimed"), _r.state == "queued")
     .values(
         state="running",
         attempt=_r.attempt + 1,
         lease=bindparam("new_lease"),
         lease_expires=bindparam("expires"),
         started_at=bindparam("now"),
+        engine=bindparam("by_engine"),
     )
-    .returning(_r.id, _r.attempt, _r.tenant, _r.endpoint, _r.created_at, _r.max_attempts)
+    .returning(
+        _r.id,
+        _r.attempt,
+        _r.tenant,
+        _r.endpoint,
+        _r.created_at,
+        _r.max_attempts,
+        _r.weights,
+        _r.private,
+        _r.file_seconds,
+    )
 )
 GET_INPUT = select(_p.input).where(_p.request_id == bindparam("id"))
 GET_OUTPUT = select(_p.output).where(_p.request_id == bindparam("id"))
@@ -109,6 +146,7 @@ SETTLE = (
         ended_at=bindparam("now"),
         inference_seconds=bindparam("new_inference_seconds"),
         model=bindparam("new_model"),
+        safety=bindparam("new_safety"),
         error=bindparam("new_error"),
         error_kind=bindparam("new_error_kind"),
         quantity=bindparam("new_quantity"),
@@ -142,6 +180,18 @@ RELEASE = (
         **_UNLEASED,
     )
 )
+END_LATE = (
+    update(tables.requests)
+    .where(_r.state == "queued", _r.start_by <= bindparam("late"))
+    .values(
+        state="failed",
+        ended_at=bindparam("now"),
+        error=bindparam("new_error"),
+        error_kind=bindparam("new_error_kind"),
+    )
+    .returning(_r.id)
+)
+NEXT_START_BY = select(func.min(_r.start_by).label("start_by")).where(_r.state == "queued", _r.start_by.is_not(None))
 END_QUEUED_RUNS = (
     update(tables.requests)
     .where(_r.state == "queued", _r.origin == "run")
@@ -174,13 +224,48 @@ CANCEL_RUNNING = (
 GET_STATE = select(_r.state).where(_r.id == bindparam("id"))
 GET = select(*_COLUMNS).where(_r.id == bindparam("id"))
 GET_LOGS = select(_l.at, _l.level, _l.message).where(_l.request_id == bindparam("id")).order_by(_l.seq)
-QUEUED = select(_r.seq).where(_r.state == "queued").order_by(_r.seq).limit(bindparam("most"))
-GET_FILE = select(_f.content_type, _f.size).where(_f.name == bindparam("name"))
-ALL_FILES = select(_f.name)
+GET_LOGS_AFTER = (
+    select(_l.seq, _l.at, _l.level, _l.message)
+    .where(_l.request_id == bindparam("id"), _l.seq > bindparam("after_seq"))
+    .order_by(_l.seq)
+)
+_of_priority = and_(_r.state == "queued", _r.priority == bindparam("of_priority"))
+QUEUED = select(_r.seq).where(_of_priority).order_by(_r.seq).limit(bindparam("most"))
+LAST_QUEUED = select(func.max(_r.seq).label("seq")).where(_of_priority)
+NEWEST = select(func.coalesce(func.max(_r.seq), 0).label("seq"))
+# Counts no further than it has to.
+QUEUE_LENGTH = select(func.count().label("length")).select_from(
+    select(_r.seq).where(_r.state == "queued", _r.endpoint == bindparam("endpoint")).limit(bindparam("most")).subquery()
+)
+GET_FILE = select(_f.content_type, _f.size, _f.file_name, _f.expires_at).where(_f.name == bindparam("name"))
+# With those of uploads whose parts were joined, but whose row was not written when the server died.
+ALL_FILES = select(_f.name).union_all(
+    select(tables.uploads.c.file.label("name")).where(tables.uploads.c.state == "sealed")
+)
 
-DUE = select(_r.id).where(_r.forget_at <= bindparam("now")).order_by(_r.forget_at).limit(bindparam("most"))
+DUE = (
+    select(_r.id)
+    .where(
+        _r.forget_at <= bindparam("now"),
+        # A receiver that is told again and again until it answers is a reader too.
+        ~select(_w.seq).where(_w.request_id == _r.id, _w.state == "pending").exists(),
+    )
+    .order_by(_r.forget_at)
+    .limit(bindparam("most"))
+)
 FORGET_OUTPUT = update(tables.payloads).where(_p.request_id == bindparam("id")).values(output=null())
-FORGOTTEN = update(tables.requests).where(_r.id == bindparam("request_id")).values(forget_at=null())
+FORGOTTEN = (
+    update(tables.requests).where(_r.id == bindparam("request_id")).values(forget_at=null()).returning(_r.ephemeral)
+)
+# Of a request that has ended and whose payloads are not kept.
+FORGET_INPUT = (
+    update(tables.payloads)
+    .where(
+        _p.request_id == bindparam("ended_id"),
+        select(_r.id).where(_r.id == bindparam("ended_id"), _r.private.is_(True)).exists(),
+    )
+    .values(input="null")
+)
 DELETE_PAYLOAD = delete(tables.payloads).where(_p.request_id == bindparam("id"))
 DELETE_FILES = delete(tables.files).where(_f.request_id == bindparam("id")).returning(_f.name)
 GET_STATE_OF = select(_r.state).where(_r.id == bindparam("id"), _r.tenant == bindparam("tenant")).with_for_update()

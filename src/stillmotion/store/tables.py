@@ -5,6 +5,7 @@ in ``payloads``, one row per request. Times are unix seconds.
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -46,6 +47,8 @@ requests = Table(
     Column("ended_at", Float),
     Column("inference_seconds", Float),
     Column("model", String(200)),
+    # Of a success that was to be checked: "checked" or "unchecked". Null: its caller did not ask for the checker.
+    Column("safety", String(16)),
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
@@ -64,6 +67,20 @@ requests = Table(
     # The output is for one reader only: deleted once it was read, at ``forget_at`` at the latest.
     Column("ephemeral", Boolean, nullable=False, server_default=false()),
     Column("forget_at", Float),
+    # A digest of the LoRAs that the request needs: an engine that has them merged takes it first.
+    Column("weights", String(32), nullable=False, server_default=""),
+    # 0 normal, 1 low: all of a lower number go before any of a higher one.
+    Column("priority", Integer, nullable=False, server_default="0"),
+    # Waiting longer than until then ends it. Null: waits for as long as it takes.
+    Column("start_by", Float),
+    # Its input goes when it has ended, its output at ``forget_at``; neither is in the history.
+    Column("private", Boolean, nullable=False, server_default=false()),
+    # Seconds that its output files are kept. Null: for ever.
+    Column("file_seconds", Float),
+    # A JSON object of the caller's own words.
+    Column("tags", Text),
+    # Which engine took it last.
+    Column("engine", String(64)),
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state"),
     CheckConstraint("(state = 'running') = (lease IS NOT NULL)", name="lease"),
     sqlite_autoincrement=True,
@@ -71,9 +88,33 @@ requests = Table(
 # Partial indexes: a claim and a recovery look only at waiting and running rows, however many are finished.
 Index(
     "ix_requests_queued",
+    requests.c.priority,
     requests.c.seq,
     sqlite_where=text("state = 'queued'"),
     postgresql_where=text("state = 'queued'"),
+)
+Index(
+    "ix_requests_waiting",
+    requests.c.endpoint,
+    requests.c.priority,
+    requests.c.seq,
+    sqlite_where=text("state = 'queued'"),
+    postgresql_where=text("state = 'queued'"),
+)
+Index(
+    "ix_requests_warm",
+    requests.c.endpoint,
+    requests.c.weights,
+    requests.c.priority,
+    requests.c.seq,
+    sqlite_where=text("state = 'queued'"),
+    postgresql_where=text("state = 'queued'"),
+)
+Index(
+    "ix_requests_start_by",
+    requests.c.start_by,
+    sqlite_where=text("state = 'queued' AND start_by IS NOT NULL"),
+    postgresql_where=text("state = 'queued' AND start_by IS NOT NULL"),
 )
 Index(
     "ix_requests_running",
@@ -116,8 +157,124 @@ files = Table(
     Column("name", String(64), primary_key=True),
     Column("request_id", String(36), ForeignKey("requests.id", ondelete="SET NULL")),
     Column("tenant", String(64), nullable=False),
-    Column("content_type", String(64), nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("content_type", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
+    # Of an upload: what its sender called it.
+    Column("file_name", String(100)),
+    # Deleted then. Null: kept.
+    Column("expires_at", Float),
 )
 Index("ix_files_request", files.c.request_id)
+Index(
+    "ix_files_expires",
+    files.c.expires_at,
+    sqlite_where=text("expires_at IS NOT NULL"),
+    postgresql_where=text("expires_at IS NOT NULL"),
+)
+
+# Uploads that take more than one request. Whoever knows the id may send: it is the secret in the upload's URL.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    # The name in ``files`` that it will have.
+    Column("file", String(64), nullable=False),
+    Column("file_name", String(100), nullable=False),
+    Column("content_type", String(255), nullable=False),
+    # Seconds that the file is kept from its end on. Null: for ever.
+    Column("lifetime", Float),
+    Column("multipart", Boolean, nullable=False),
+    # "open" takes bytes; "sealed" has a fixed list of parts, which are being joined; "complete" stays until
+    # ``expires_at``, for a client that missed the answer and asks again.
+    Column("state", String(8), nullable=False),
+    Column("expires_at", Float, nullable=False),
+    CheckConstraint("state IN ('open', 'sealed', 'complete')", name="state"),
+)
+Index("ix_uploads_expires", uploads.c.expires_at)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("upload_id", String(40), ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # Its file in the upload's folder.
+    Column("file", String(40), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("etag", String(40), nullable=False),
+)
+
+# The outbox: a row comes with its request, and is due from the very transaction on that ends the request.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("request_id", String(36), ForeignKey("requests.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("tenant", String(64), nullable=False),
+    Column("url", Text, nullable=False),
+    # That of the URL, so that deliveries to one host never keep another's waiting.
+    Column("host", String(253), nullable=False),
+    # Where the client that submitted reaches files: their URLs in the payload begin with it.
+    Column("origin", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    # Deliveries ever begun; the newest one's number is its fence.
+    Column("attempt", Integer, nullable=False),
+    # Of the present schedule: a redelivery begins it anew.
+    Column("failures", Integer, nullable=False),
+    # On the wall clock, because the schedule outlives the process and the machine's uptime.
+    Column("due_at", Float),
+    # Set while a delivery is under way, on the clock of the requests' leases.
+    Column("lease_expires", Float),
+    CheckConstraint("state IN ('waiting', 'pending', 'delivered', 'failed')", name="state"),
+    CheckConstraint("(state = 'pending') = (due_at IS NOT NULL OR lease_expires IS NOT NULL)", name="pending"),
+    sqlite_autoincrement=True,
+)
+Index("ix_webhooks_tenant", webhooks.c.tenant, webhooks.c.seq)
+Index(
+    "ix_webhooks_due",
+    webhooks.c.due_at,
+    sqlite_where=text("due_at IS NOT NULL"),
+    postgresql_where=text("due_at IS NOT NULL"),
+)
+Index(
+    "ix_webhooks_due_at_host",
+    webhooks.c.host,
+    webhooks.c.due_at,
+    sqlite_where=text("due_at IS NOT NULL"),
+    postgresql_where=text("due_at IS NOT NULL"),
+)
+Index(
+    "ix_webhooks_leased",
+    webhooks.c.lease_expires,
+    sqlite_where=text("lease_expires IS NOT NULL"),
+    postgresql_where=text("lease_expires IS NOT NULL"),
+)
+
+# What came of each delivery.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("request_id", String(36), ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("seconds", Float),
+    Column("status", Integer),
+    Column("error", String(16)),
+    Column("next_at", Float),
+    sqlite_autoincrement=True,
+)
+Index("ix_webhook_deliveries_request", webhook_deliveries.c.request_id, webhook_deliveries.c.seq)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("scope", String(8), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    CheckConstraint("scope IN ('api', 'admin')", name="scope"),
+)

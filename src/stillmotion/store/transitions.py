@@ -5,7 +5,8 @@
                       ▼       claim
       ┌──────────► queued ──────────► running ──── settle ──► done | failed | cancelled
       │              │                   │
-      │              └─ cancel ► cancelled
+      │              ├─ cancel ► cancelled
+      │              └─ end_late ► failed                   (its start deadline passed)
       └───────────────── release, recover┘                  (attempts left; else failed)
 
 A transition is a generator: it yields ``(statement, parameters)``, is sent the rows, and returns its result. A driver
@@ -17,15 +18,16 @@ no rows back means that the fence is void and that nothing was changed.
 """
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Executable
-
+from stillmotion.errors import QueueFull
 from stillmotion.job import to_json
+from stillmotion.store import outbox_statements as outbox
 from stillmotion.store import statements as sql
 from stillmotion.store.records import (
+    PRIORITIES,
     TERMINAL,
     Beat,
     Charge,
@@ -36,29 +38,44 @@ from stillmotion.store.records import (
     LogLine,
     NewRequest,
     Outcome,
+    Priority,
     Request,
+    Selection,
     State,
     StoredFile,
     Succeeded,
     WasCancelled,
 )
-
-Result = TypeVar("Result")
-Row = Mapping[str, Any]
-Step = tuple[Executable, Mapping[str, Any]]
-Transaction = Generator[Step, Sequence[Row], Result]
+from stillmotion.store.selection import oldest, select
+from stillmotion.store.transaction import Row as Row
+from stillmotion.store.transaction import Step as Step
+from stillmotion.store.transaction import Transaction as Transaction
 
 _CHARGE = ("quantity", "unit", "unit_price", "cost")
 
 CANCELLED_BY_CLIENT = Error(kind="client_cancelled", message="Request cancelled by the client.")
 CLIENT_DISCONNECTED = Error(kind="client_disconnected", message="The client of this request went away.")
+STARTED_TOO_LATE = Error(kind="request_timeout", message="Request timed out before it could start.")
 
 
 def submit(
-    new: NewRequest, *, now: float, error: Error | None = None, lines: Iterable[LogLine] = ()
+    new: NewRequest,
+    *,
+    now: float,
+    error: Error | None = None,
+    lines: Iterable[LogLine] = (),
+    max_queue: int | None = None,
 ) -> Transaction[int]:
-    """Stores a request: queued, or failed at once with ``error`` when its input can never run. Returns its ``seq``."""
+    """Stores a request: queued, or failed at once with ``error`` when its input can never run. Returns its ``seq``.
+
+    Raises QueueFull, and stores nothing, when more than ``max_queue`` requests wait for its endpoint.
+    """
     state: State = "failed" if error else "queued"
+    options = new.options
+    if max_queue is not None:
+        (found,) = yield sql.QUEUE_LENGTH, {"endpoint": new.endpoint, "most": max_queue + 1}
+        if found["length"] > max_queue:
+            raise QueueFull
     (row,) = yield (
         sql.INSERT_REQUEST,
         {
@@ -73,20 +90,37 @@ def submit(
             "max_attempts": new.max_attempts,
             "error": _error_text(error),
             "error_kind": error.kind if error else None,
+            "weights": new.weights,
+            "priority": PRIORITIES.index(options.priority),
+            "start_by": None if options.start_within is None else now + options.start_within,
+            "private": options.private,
+            "file_seconds": options.file_seconds,
+            "tags": json.dumps(dict(options.tags)) if options.tags else None,
         },
     )
-    yield sql.INSERT_PAYLOAD, {"id": new.id, "input": new.input}
+    yield sql.INSERT_PAYLOAD, {"id": new.id, "input": "null" if error and options.private else new.input}
     yield from _append(new.id, lines)
+    if new.webhook:
+        place = {"id": new.id, "tenant": new.tenant, **to_json(new.webhook)}
+        yield (
+            outbox.INSERT_WEBHOOK,
+            {**place, "state": "pending" if error else "waiting", "due": now if error else None},
+        )
     seq: int = row["seq"]
     return seq
 
 
-def claim(lease: str, *, now: float, expires: float) -> Transaction[Claim | None]:
-    """Takes the longest waiting request, in one statement."""
-    rows = yield sql.CLAIM, {"new_lease": lease, "expires": expires, "now": now}
-    if not rows:
+def claim(
+    lease: str, *, now: float, expires: float, selection: Selection | None = None, engine: str | None = None
+) -> Transaction[Claim | None]:
+    """Takes the longest waiting request of the highest priority for ``engine``, or the one ``selection`` prefers."""
+    seq = yield from select(selection, now) if selection else oldest(now)
+    if seq is None:
         return None
-    (row,) = rows
+    (row,) = yield (
+        sql.CLAIM,
+        {"claimed": seq, "new_lease": lease, "expires": expires, "now": now, "by_engine": engine},
+    )
     (payload,) = yield sql.GET_INPUT, {"id": row["id"]}
     return Claim(
         fence=Fence(id=row["id"], lease=lease, attempt=row["attempt"]),
@@ -95,6 +129,9 @@ def claim(lease: str, *, now: float, expires: float) -> Transaction[Claim | None
         input=payload["input"],
         created_at=row["created_at"],
         max_attempts=row["max_attempts"],
+        weights=row["weights"],
+        private=bool(row["private"]),
+        file_seconds=row["file_seconds"],
     )
 
 
@@ -125,6 +162,7 @@ def settle(
     if not rows:
         return False
     yield from _append(fence.id, lines)
+    yield from _tell(fence.id, now)
     if isinstance(outcome, Succeeded):
         yield sql.SET_OUTPUT, {"id": fence.id, "new_output": outcome.output}
         for file in outcome.files:
@@ -159,12 +197,25 @@ def recover(*, now: float, before: float, failure: Error) -> Transaction[list[tu
 def end_orphaned_runs(*, now: float) -> Transaction[list[str]]:
     """Ends waiting requests that lived on a connection of an earlier process: nobody can read their result."""
     rows = yield sql.END_QUEUED_RUNS, {"now": now, **_new_error(CLIENT_DISCONNECTED)}
+    for row in rows:
+        yield from _tell(row["id"], now)
+    return [row["id"] for row in rows]
+
+
+def end_late(*, now: float) -> Transaction[list[str]]:
+    """Ends the waiting requests that should have started by ``now``. Returns their ids."""
+    rows = yield sql.END_LATE, {"late": now, "now": now, **_new_error(STARTED_TOO_LATE)}
+    for row in rows:
+        line = LogLine(at=now, level="ERROR", message=STARTED_TOO_LATE.message)
+        yield from _append(row["id"], [line])
+        yield from _tell(row["id"], now)
     return [row["id"] for row in rows]
 
 
 def cancel(id: str, *, now: float) -> Transaction[State | None]:
     """Ends a queued request, asks a running one to end. Returns the state that was found, None for an unknown id."""
     if (yield sql.CANCEL_QUEUED, {"request_id": id, "now": now, **_new_error(CANCELLED_BY_CLIENT)}):
+        yield from _tell(id, now)
         return "queued"
     if (yield sql.CANCEL_RUNNING, {"request_id": id}):
         return "running"
@@ -174,14 +225,17 @@ def cancel(id: str, *, now: float) -> Transaction[State | None]:
 
 
 def due(*, now: float, most: int) -> Transaction[list[str]]:
-    """Requests whose output was for one reader, who did not come in time."""
+    """Requests whose output has had its time: one for a single reader who did not come, or a private one."""
     return [row["id"] for row in (yield sql.DUE, {"now": now, "most": most})]
 
 
 def forget_output(id: str) -> Transaction[list[str]]:
-    """Leaves the row of a request without its output. Returns the names of the files to delete."""
+    """Leaves the row of a request without its output. Returns the names of the files to delete: those that were for
+    one reader only."""
     yield sql.FORGET_OUTPUT, {"id": id}
-    yield sql.FORGOTTEN, {"request_id": id}
+    rows = yield sql.FORGOTTEN, {"request_id": id}
+    if not any(row["ephemeral"] for row in rows):
+        return []
     return [row["name"] for row in (yield sql.DELETE_FILES, {"id": id})]
 
 
@@ -215,9 +269,9 @@ def get_output(id: str) -> Transaction[str | None]:
     return rows[0]["output"] if rows else None
 
 
-def queued(most: int) -> Transaction[list[int]]:
-    """Sequence numbers of the requests at the head of the queue, in order; never counts the whole of it."""
-    rows = yield sql.QUEUED, {"most": most}
+def queued(most: int, priority: Priority = "normal") -> Transaction[list[int]]:
+    """Sequence numbers of the requests at the head of a queue, in order; never counts the whole of it."""
+    rows = yield sql.QUEUED, {"of_priority": PRIORITIES.index(priority), "most": most}
     return [row["seq"] for row in rows]
 
 
@@ -236,10 +290,18 @@ def _append(id: str, lines: Iterable[LogLine]) -> Generator[Step, Sequence[Row],
         yield sql.INSERT_LOG, {"id": id, **to_json(line)}
 
 
+def _tell(id: str, now: float) -> Generator[Step, Sequence[Row], None]:
+    """What follows in whichever transaction ends a request: its webhook is due, if it has one, and its input goes,
+    if it is not to be kept."""
+    yield outbox.POST_WEBHOOK, {"id": id, "now": now}
+    yield sql.FORGET_INPUT, {"ended_id": id}
+
+
 def as_request(found: Row) -> Request:
     row = dict(found)
     row["cancel_requested"] = bool(row["cancel_requested"])
-    row["ephemeral"] = bool(row["ephemeral"])
+    row["ephemeral"], row["private"] = bool(row["ephemeral"]), bool(row["private"])
+    row["tags"] = json.loads(row["tags"]) if row["tags"] else {}
     row["error"] = Error(**json.loads(row["error"])) if row["error"] else None
     row["charge"] = as_charge(row)
     for name in _CHARGE:
@@ -261,7 +323,7 @@ def as_charge(row: Row) -> Charge | None:
 def _ending(outcome: Outcome) -> dict[str, Any]:
     """The columns of a row that ends."""
     ending: dict[str, Any] = dict.fromkeys(
-        ("new_inference_seconds", "new_model", "new_forget_at", *(f"new_{name}" for name in _CHARGE))
+        ("new_inference_seconds", "new_model", "new_safety", "new_forget_at", *(f"new_{name}" for name in _CHARGE))
     )
     ending |= {"new_ephemeral": False, **_new_error(None)}
     match outcome:
@@ -269,8 +331,9 @@ def _ending(outcome: Outcome) -> dict[str, Any]:
             ending |= {
                 "new_state": "done",
                 "new_model": outcome.model,
+                "new_safety": outcome.safety,
                 "new_inference_seconds": outcome.inference_seconds,
-                "new_ephemeral": outcome.forget_at is not None,
+                "new_ephemeral": outcome.ephemeral,
                 "new_forget_at": outcome.forget_at,
             }
             if charge := outcome.charge:
@@ -305,6 +368,8 @@ def _release(
         },
     )
     yield from _append(row["id"], lines)
+    if state in TERMINAL:
+        yield from _tell(row["id"], now)
     return state
 
 

@@ -1,0 +1,29 @@
+"""Where the parts of this server stand, as the client that asks sees it: answers hold URLs that it can use."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Bases of URLs, without a slash at the end."""
+
+    site: str
+    """Pages, documents and the platform API."""
+    queue: str
+    """Requests: an application's id follows."""
+    files: str
+    """``/files/NAME`` follows."""
+    cdn: str
+    """Where files are sent to, and where those are that were sent."""
+
+
+def origins(request: Request) -> Origins:
+    """Everything under the scheme, host and port that the client wrote; or fal's own hosts, if it used one of them."""
+    if request.scope.get("fal_host"):
+        scheme = request.url.scheme
+        cdn = f"{scheme}://v3.fal.media"
+        return Origins(f"{scheme}://fal.ai", f"{scheme}://queue.fal.run", cdn, cdn)
+    site = f"{request.url.scheme}://{request.url.netloc}"
+    return Origins(site, f"{site}/queue", site, f"{site}/cdn")
