@@ -13,7 +13,7 @@ from parity import AUDIO, GRID, NEGATIVE, PROMPT, VIDEO, embed
 from torch import Tensor
 
 from stillmotion.engine import conditioning
-from stillmotion.engine.acceleration import LEVELS, Level, Pace, passes_at
+from stillmotion.engine.acceleration import LEVELS, Level, Pace, passes_at, regular_at_most
 from stillmotion.engine.block_cache import BlockCache
 from stillmotion.engine.components import Components
 from stillmotion.engine.denoise import Denoiser
@@ -312,3 +312,7 @@ def test_the_last_step_is_never_from_the_cache(components: Components, mode: str
             network(state_for(components), sigma)
     assert network.report == "acceleration full: 2 of 4 passes computed, 2 of 4 steps from cache"
     assert len(components.transformer.transformer_blocks) == 3
+
+
+def test_what_several_devices_may_use_has_no_block_cache() -> None:
+    assert [regular_at_most(level) for level in LEVELS] == ["none", "regular", "regular", "regular"]

@@ -45,6 +45,11 @@ class Passes:
     may_skip_blocks: bool = False
 
 
+def regular_at_most(acceleration: Acceleration) -> Acceleration:
+    """``acceleration`` without the levels that have a block cache."""
+    return "regular" if LEVELS[acceleration].threshold else acceleration
+
+
 def passes_at(level: Level, needed: frozenset[Pass], step: int, steps: int, drift: float) -> Passes:
     """For step ``step``, from 0, of ``steps``, ``drift`` below the noise level of the last step with all its passes."""
     refines = level.refine < 1 and step >= level.refine * steps

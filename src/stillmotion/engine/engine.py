@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stillmotion.engine import decode, delivery
+from stillmotion.engine.acceleration import regular_at_most
 from stillmotion.engine.attention import Attention, use_attention
 from stillmotion.engine.author import make_author
 from stillmotion.engine.budget import Budget, MemoryOptions, make_budget, stage_text, unlimited_budget
@@ -314,7 +315,8 @@ class Engine:
                 audio=stage.audio,
                 stg_block=self.manifest.stg_block,
                 mode=task.mode if choice.batched or task.mode != "auto" else "sequential",
-                acceleration=task.job.acceleration,
+                # A device that sees its part of the tokens alone would decide alone what the block cache answers.
+                acceleration=regular_at_most(task.job.acceleration) if self._split else task.job.acceleration,
                 steps=stage.steps,
                 refining=stage.start != "noise",
                 text_keys=choice.text_keys and len(tiles) == 1,  # each tile would keep its own: 1.2 GB
