@@ -136,10 +136,11 @@ class TestClientEnv:
 
 
 class TestServe:
-    def test_a_bind_beyond_loopback_is_refused(self, tmp_path):
-        done = stillmotion("serve", "--engine", "mock", "--host", "0.0.0.0", "--data", tmp_path)
+    def test_a_server_for_others_speaks_https_or_is_told_to_do_without(self, tmp_path):
+        wide = ("serve", "--engine", "mock", "--host", "127.1", "--data", tmp_path)
+        done = stillmotion(*wide, "--tls-port", "0", STILLMOTION_SAFETY="off")
         assert done.returncode == 1
-        assert "loopback" in done.stderr
+        assert "--insecure-http" in done.stderr
 
     def test_a_taken_port_is_told(self, tmp_path):
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -230,7 +231,11 @@ class TestDemo:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         steps = [line.strip() for line in done.stdout.splitlines() if "denoising step" in line]
-        assert steps == [f"denoising step {step} of 8" for step in range(1, 9)]
+        assert steps == [
+            f"denoising step {step} of {steps}, stage {stage} of 2"
+            for stage, steps in ((1, 8), (2, 3))
+            for step in range(1, steps + 1)
+        ]
         assert "engine process " in done.stdout
         assert "demonstration" in done.stdout
         with av.open(str(target)) as container:

@@ -118,9 +118,7 @@ def measure_bundle(folder: Path, manifest: Manifest, *, itemsize: int) -> Footpr
     try:
         return _footprint(manifest, parts)
     except (KeyError, TypeError, IndexError, ZeroDivisionError) as error:
-        raise BundleError(
-            f"{folder}: the configuration of a network lacks what its size depends on: {error}"
-        ) from error
+        raise BundleError(f"{folder}: no network has the shapes and settings that it gives: {error!r}") from error
 
 
 def measure_networks(manifest: Manifest, networks: Mapping[str, Any], *, itemsize: int) -> Footprint:
