@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from requirements import need_package
 from serving import Server, serving
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("stillmotion", deadline=None)
+settings.load_profile("stillmotion")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -254,8 +254,8 @@ def test_a_scale_of_zero_leaves_that_modality_unperturbed(components: Components
     [
         (32, Guidance(cfg=3), 1, 2 * LAYERS),
         (33, Guidance(cfg=3), 1, 2 * LAYERS),
-        (32, Guidance(cfg=3, stg=1), 1, 3 * LAYERS),
-        (33, Guidance(cfg=3, stg=1), 3, 3 * LAYERS - 1),  # beyond 1024 tokens sharing blocks saves more
+        (64, Guidance(cfg=3, stg=1), 1, 3 * LAYERS),
+        (65, Guidance(cfg=3, stg=1), 3, 3 * LAYERS - 1),  # beyond 2048 tokens sharing blocks saves more
     ],
 )
 def test_small_canvases_are_batched(

@@ -55,7 +55,9 @@ def test_the_engine_makes_exactly_what_was_asked_for(client):
     assert "error" not in status, status
     messages = [line["message"] for line in status["logs"]]
     assert [message for message in messages if "denoising step" in message] == [
-        f"denoising step {step} of 8" for step in range(1, 9)
+        f"denoising step {step} of {steps}, stage {stage} of 2"
+        for stage, steps in ((1, 8), (2, 3))
+        for step in range(1, steps + 1)
     ]
     assert any(message.startswith("engine process ") and str(os.getpid()) not in message for message in messages)
     answer = client.get(request["response_url"])
