@@ -18,7 +18,7 @@ from stillmotion.engine.engine import Engine
 from stillmotion.engine.grid import Grid
 from stillmotion.engine.manifest import load_manifest
 from stillmotion.engine.parallel.context import split_context
-from stillmotion.engine.parallel.group import Group, join, leave
+from stillmotion.engine.parallel.group import Group, join
 from stillmotion.engine.sampler import State
 from stillmotion.engine.text import Embedding
 from stillmotion.job import Guidance, Job, Keyframe, Stage
@@ -62,7 +62,7 @@ def main(rank: int, size: int, meeting: Path, bundle: Path, split: str) -> None:
         together = estimate(group=group)
     whole = generated(bundle, None) - generated(bundle, group, parallel=split)
     stops = [group.agree(rank == 0), group.agree(rank == 1)]
-    leave()
+    torch.distributed.destroy_process_group()
     apart = max(float((a - b).abs().max()) for a, b in zip(fields(alone), fields(together), strict=True))
     print(
         json.dumps(

@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from stillmotion.engine import conditioning
 from stillmotion.engine.components import Components
 from stillmotion.engine.denoise import Denoiser
-from stillmotion.engine.memo import text_key_bytes
 from stillmotion.engine.noise import gaussian
 from stillmotion.engine.sampler import State
 from stillmotion.engine.timestep_embedding import Modulation, runs_of
@@ -256,18 +255,6 @@ def test_no_text_mask_is_given(components: Components) -> None:
         run(components, denoiser(components, CFG))
     assert seen
     assert all(mask is None for mask in seen)
-
-
-def test_what_text_keys_take_is_told(components: Components) -> None:
-    sizes: list[int] = []
-    with ExitStack() as hooks:
-        for block in components.transformer.transformer_blocks:
-            for attention in (block.attn2, block.audio_attn2):
-                for layer in (attention.to_k, attention.to_v):
-                    hook = layer.register_forward_hook(lambda module, args, output: sizes.append(output.nbytes))
-                    hooks.callback(hook.remove)
-        run(components, denoiser(components, PLAIN, text_keys=False))
-    assert sum(sizes) == len(SIGMAS) * text_key_bytes(components.transformer, 256)
 
 
 def test_the_network_is_as_it_was_afterwards(components: Components) -> None:

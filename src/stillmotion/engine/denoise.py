@@ -41,7 +41,7 @@ class Denoiser:
     perturbs. ``steps``: how many there will be, which every ``acceleration`` but none needs to know. ``refining``: the
     run improves a video of an earlier stage in a few steps, none of which can be spared: acceleration is off.
 
-    ``text_keys``: keep the keys and values of the texts; ``memo.text_key_bytes`` says how much that is.
+    ``text_keys``: keep the keys and values of the texts; 1.2 GB for each at full size (memo.py).
     ``timestep_per_token``: give the network a timestep for every token, which splitting the tokens over devices needs.
     ``group``: processes that were given the same, and compute a part of the passes each.
     The network's weights must not change between two calls.

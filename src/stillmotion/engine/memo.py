@@ -40,9 +40,11 @@ class Memo:
     """The stand-ins of one run on one canvas with one pair of texts. The weights must not change during its life.
 
     ``runs``: lengths of the video's runs of tokens at one noise level, or ``None`` where the network is given a
-    timestep for every token. ``text_keys``: whether the keys and values of the texts are kept, see
-    ``text_key_bytes``. ``first_block``: whether the first block's attention is shared, which must not be where it is
-    perturbed. ``compiled``: the blocks are compiled and must be left as they are.
+    timestep for every token. ``first_block``: whether the first block's attention is shared, which must not be where it
+    is perturbed. ``compiled``: the blocks are compiled and must be left as they are. ``text_keys``: whether the keys
+    and values of the texts are kept, 1.2 GB a text at full size in bf16: those of both texts for the run in LTX-2,
+    which saves 0.8 % of the arithmetic at 1280x704 and 121 frames and 4 % at half that size; those of the prompt for a
+    step in LTX-2.3.
     """
 
     def __init__(
@@ -129,17 +131,6 @@ class Memo:
     def end_run(self) -> None:
         for _, _, _, stand_in in self._places:
             stand_in.known.clear()
-
-
-def text_key_bytes(transformer: Any, tokens: int) -> int:
-    """Bytes of the keys and values of one text of ``tokens`` tokens in all blocks: 1.2 GB at full size in bf16.
-
-    LTX-2 keeps those of both texts for the run, which saves 0.8 % of the arithmetic at 1280x704 and 121 frames and 4 %
-    at half that size; LTX-2.3 keeps those of the prompt for a step, where several passes read it.
-    """
-    attentions = [each for block in transformer.transformer_blocks for each in (block.attn2, block.audio_attn2)]
-    widths = sum(attention.to_k.out_features + attention.to_v.out_features for attention in attentions)
-    return int(widths * tokens * transformer.dtype.itemsize)
 
 
 @dataclass(slots=True)

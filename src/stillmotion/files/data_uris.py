@@ -20,17 +20,13 @@ def is_data_uri(text: str) -> bool:
     return text[:5].lower() == "data:"
 
 
-def parse_data_uri(text: str, max_bytes: int | None = None) -> bytes:
-    """The bytes in a data URI; its media type is ignored.
+def write_data_uri(text: str, target: Path, max_bytes: int | None = None) -> int:
+    """Decodes a data URI to a file and gives its size in bytes; its media type is ignored. Blocks.
 
     Base64 is read strictly (RFC 4648: padded, no white space, nothing after the padding). Raises FileTooLargeError
-    past ``max_bytes``, for base64 before anything is decoded, and FileDownloadError for what is malformed or empty.
+    past ``max_bytes``, for base64 before anything is decoded, and FileDownloadError for what is malformed or empty;
+    then no file is left.
     """
-    return b"".join(_decode(text, max_bytes))
-
-
-def write_data_uri(text: str, target: Path, max_bytes: int | None = None) -> int:
-    """Decodes to a file and gives its size in bytes; blocks. Raises as ``parse_data_uri``, and then leaves no file."""
     with removed_on_failure(target), target.open("wb") as file:
         return sum(map(file.write, _decode(text, max_bytes)))
 

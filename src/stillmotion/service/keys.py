@@ -17,7 +17,7 @@ from stillmotion.errors import BadRequest, Forbidden, Unauthorized
 from stillmotion.service.clock import wall_clock
 from stillmotion.store import keys
 from stillmotion.store.driver import Store
-from stillmotion.store.records import Key, Scope
+from stillmotion.store.records import Scope
 from stillmotion.store.transitions import Transaction
 
 LOCAL_TENANT = "local"
@@ -97,11 +97,6 @@ def new_key(name: str, scope: Scope) -> tuple[str, Transaction[None]]:
     id, secret = str(uuid.uuid4()), secrets.token_hex(SECRET_BYTES)
     stored = keys.create(id, tenant=name, scope=scope, digest=_digest(secret), now=wall_clock())
     return f"{id}:{secret}", stored
-
-
-def described(key: Key) -> str:
-    """What may be shown of a key."""
-    return f"{key.id}:…"
 
 
 def _parse(authorization: str) -> tuple[str, str]:

@@ -40,7 +40,7 @@ class Group:
 def join(rank: int, size: int, meeting: Path, device: torch.device) -> Group:
     """Joins the others, who name the same file ``meeting``; it must not exist before the first of them.
 
-    NCCL between CUDA devices, gloo between CPUs. Returns once all are there; ``leave`` ends it.
+    NCCL between CUDA devices, gloo between CPUs. Returns once all are there; it lasts as long as the process.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -52,8 +52,3 @@ def join(rank: int, size: int, meeting: Path, device: torch.device) -> Group:
         timeout=TIMEOUT,
     )
     return Group(rank, size, device)
-
-
-def leave() -> None:
-    """Ends this process's part in the group it joined."""
-    dist.destroy_process_group()
