@@ -21,7 +21,7 @@ def describe(device: torch.device) -> dict[str, str]:
         found = {
             "device": f"{facts.name}, {facts.total_memory / 1e9:.0f} GB",
             "driver": _driver(),
-            "CUDA": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",  # type: ignore[no-untyped-call]
+            "CUDA": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
         }
     libraries = {"torch": torch, "diffusers": diffusers, "transformers": transformers}
     return found | {name: str(library.__version__) for name, library in libraries.items()}

@@ -102,7 +102,7 @@ def bench(case: Case, *, rounds: int = 5) -> Found:
         variants: dict[str, Callable[[], None]] = {"ours": lambda: _write(outputs["ours"], yuv, case.encoding)}
         for name, (frames, pixels) in sources.items():
             command = _command(ffmpeg, case, pixels, outputs[name])
-            variants[name] = lambda command=command, frames=frames: _pipe(command, frames)  # type: ignore[misc]
+            variants[name] = lambda command=command, frames=frames: _pipe(command, frames)
         seconds = _take_turns(variants, rounds)
         return Found(
             case=case,
@@ -120,8 +120,8 @@ def seconds_by_mode(container: str, *, rounds: int = 3) -> dict[str, float]:
         path = Path(folder) / "v"
         variants: dict[str, Callable[[], None]] = {}
         for mode in VIDEO["mp4"]:
-            how = Encoding(container=container, quality="high", write_mode=mode)  # type: ignore[arg-type]
-            variants[mode] = lambda how=how: _write(path, yuv, how)  # type: ignore[misc]
+            how = Encoding(container=container, quality="high", write_mode=mode)
+            variants[mode] = lambda how=how: _write(path, yuv, how)
         return {mode: statistics.median(times) for mode, times in _take_turns(variants, rounds).items()}
 
 
@@ -247,7 +247,7 @@ def _rgb(frame: av.VideoFrame) -> npt.NDArray[Any]:
 def _write_and_tell(container: str, frames: int, path: str) -> None:
     """What a child of ``peak_memory`` does: frames are made one by one, so that what grows is the writer's."""
     planes = planar(moving_photographs(4, MEMORY_WIDTH, MEMORY_HEIGHT))
-    how = Encoding(container=container, quality="high", write_mode="fast")  # type: ignore[arg-type]
+    how = Encoding(container=container, quality="high", write_mode="fast")
     with open_writer(path, MEMORY_WIDTH, MEMORY_HEIGHT, Fraction(FPS), how, sample_rate=None) as writer:
         for index in range(frames):
             writer.write(planes[index % 4][None])

@@ -65,7 +65,7 @@ def _seconds(call: Callable[[], Tensor], device: torch.device) -> float:
     """Median of single calls, by the device's own clock."""
     for _ in range(3):
         call()
-    marks: list[Any] = [torch.cuda.Event(enable_timing=True) for _ in range(_REPEATS + 1)]  # type: ignore[no-untyped-call]
+    marks: list[Any] = [torch.cuda.Event(enable_timing=True) for _ in range(_REPEATS + 1)]
     marks[0].record()
     for mark in marks[1:]:
         call()

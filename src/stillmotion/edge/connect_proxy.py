@@ -102,6 +102,7 @@ async def _listening(handler: Handler, **options: object) -> AsyncIterator[int]:
             open_connections.discard(task)
             writer.close()
 
+    # ``options`` is ``ssl`` or nothing, which the stubs cannot know.
     listener = await asyncio.start_server(handle, "127.0.0.1", 0, limit=HEAD_BYTES, **options)  # type: ignore[arg-type]
     try:
         yield listener.sockets[0].getsockname()[1]

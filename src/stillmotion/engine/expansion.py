@@ -147,7 +147,7 @@ def load_processor(bundle: Path) -> Any | None:
     return None
 
 
-class _Limit(StoppingCriteria):  # type: ignore[misc]
+class _Limit(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
     """Ends the writing after a token, at a time (of ``time.monotonic``) or when it is not wanted any more."""
 
     def __init__(self, deadline: float, should_stop: Callable[[], bool]) -> None:

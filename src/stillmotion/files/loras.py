@@ -234,7 +234,7 @@ async def _in_thread(work: Callable[[], Result]) -> Result:
         if error is not None:
             future.set_exception(error)
         else:
-            future.set_result(result)  # type: ignore[arg-type]
+            future.set_result(result)  # type: ignore[arg-type]  # one of the two is there
 
     def run() -> None:
         result: Result | None = None

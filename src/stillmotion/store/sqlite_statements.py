@@ -42,5 +42,5 @@ class CompiledStatements:
 
 def _compiled(statement: Executable) -> tuple[str, dict[str, Any]]:
     """SQL text with named parameters, and the values that the expression itself holds."""
-    compiled = statement.compile(dialect=SQLiteDialect(paramstyle="named"))  # type: ignore[attr-defined]
+    compiled = statement.compile(dialect=SQLiteDialect(paramstyle="named"))  # type: ignore[attr-defined]  # every Core statement has it
     return compiled.string, {name: value for name, value in compiled.params.items() if value is not None}
