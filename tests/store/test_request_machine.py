@@ -186,16 +186,24 @@ class Requests(RuleBasedStateMachine):
         how=st.sampled_from(["done", "done", "failed", "cancelled"]),
         charge=CHARGES,
         seconds=st.sampled_from([None, 0.5, 2.25]),
-        keep=st.sampled_from([None, None, 5.0]),
+        private=st.booleans(),
+        ephemeral=st.booleans(),
     )
-    def settle(self, pick, how, charge, seconds, keep):
+    def settle(self, pick, how, charge, seconds, private, ephemeral):
         fence = self.fence(pick)
         output = f'"{fence.lease}"'
         file = StoredFile(name=f"file-{next(self.numbers)}", content_type="video/mp4", size=1)
-        forget_at = self.now + keep if keep else None
+        # A request whose payload is not to be kept has a time without being for one reader only; never the reverse.
+        forget_at = self.now + 5.0 if private or ephemeral else None
         outcome = {
             "done": Succeeded(
-                output=output, files=(file,), model="m", inference_seconds=1.0, charge=charge, forget_at=forget_at
+                output=output,
+                files=(file,),
+                model="m",
+                inference_seconds=1.0,
+                charge=charge,
+                ephemeral=ephemeral,
+                forget_at=forget_at,
             ),
             "failed": FailedFor(error=Error(kind="engine_error", message="broke")),
             "cancelled": WasCancelled(),
@@ -208,7 +216,7 @@ class Requests(RuleBasedStateMachine):
             found.gpu_seconds = seconds
         if found and how == "done":
             found.output, found.charge, found.files = output, charge, [file.name]
-            found.forget_at, found.ephemeral = forget_at, forget_at is not None
+            found.forget_at, found.ephemeral = forget_at, ephemeral
         assert (self.read(transitions.get_file(file.name)) is not None) == (found is not None and how == "done")
 
     @rule(pick=PICK)
