@@ -25,7 +25,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	$(BIN)/python -m bench
 
 clean:
@@ -51,3 +51,7 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing the core, the engine and the tools (about 1.5 GB with a CPU build of torch, several more with CUDA) into $(VENV) ..."
 	$(PIP) --editable '.[engine,demo,dev]'
 	@touch $@ $(VENV)/.demo-mock $(VENV)/.demo-process
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --editable '.[engine,demo,dev,bench]'
+	@touch $@

@@ -12,6 +12,9 @@ from bench.report import Section, read_sections, write_page
 PAGE = ROOT / "bench/RESULTS.md"
 BENCHES = {
     "submits": "bench.submits",
+    "polls": "bench.polls",
+    "streams": "bench.streams",
+    "uploads": "bench.uploads",
     "weight": "bench.weight",
     "stages": "bench.stages",
     "flops": "bench.flops_report",

@@ -7,7 +7,8 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from platform_process import PlatformProcess, platform_process, until
 from tiny_request import SUBMIT, submit, tiny_request
 
 from bench.machine import file_system
+from bench.peer import PREDICT, peer, version
 from bench.report import Section
 from stillmotion.edge.server import run
 from stillmotion.store import transitions
@@ -33,9 +35,12 @@ METHOD = f"""A server process with the mock engine whose one slot is taken by a 
 nothing is claimed and nothing computed: what is measured is HTTP, validation, the transaction and its fdatasync. The
 client is one more process on the same machine (asyncio, uvloop, keep-alive connections, a body of 0.4 kB), each
 connection sends its next request when it has its answer. {ROUNDS} rounds of {SECONDS:.0f} s for each number of
-connections, taking turns; rates are the median of the rounds, latencies are of all requests. The store alone is the
-same transaction without HTTP, in a process of its own. The pragmas were read from the server's live connection.
-Afterwards the server was killed with SIGKILL and the rows were counted."""
+connections, taking turns; rates are the median of the rounds, latencies are of all requests. LitServe takes its turns
+in the same rounds, from the same client with the same body: one server process under uvloop, one worker, a `predict`
+that returns `{{}}`, nothing stored. The store alone is the same transaction without HTTP, in a process of its own. The
+pragmas were read from the server's live connection. Afterwards the server was killed with SIGKILL and the rows were
+counted."""
+GOALS = "goal >= 2, and <= 0.5"
 
 
 def bench() -> Section:
@@ -44,28 +49,33 @@ def bench() -> Section:
 
 
 async def _measure(folder: Path) -> Section:
-    async with platform_process(folder, mock_slots=1, mock_seconds=86400) as server:
+    litserve = f"LitServe {version()}"
+    async with platform_process(folder, mock_slots=1, mock_seconds=86400) as server, peer(folder) as other:
         with closing(server.connect()) as connection:
             await submit(connection, "occupies the only slot")
             await until(lambda: any((server.data / "files/work").glob("*/image_url.png")))
-        body, count = tiny_request("a cat that looks up"), 1
-        rates: dict[int, list[float]] = {1: [], MANY: []}
-        latencies: dict[int, list[float]] = {1: [], MANY: []}
+        body = tiny_request("a cat that looks up")
+        ours = _Loads(server.connect, SUBMIT, body)
+        theirs = _Loads(lambda: Connection(*other), PREDICT, body)
         for _ in range(ROUNDS):
-            for connections in rates:
-                found = await _round(server, body, connections)
-                rates[connections].append(len(found) / SECONDS)
-                latencies[connections] += found
-                count += len(found)
+            for connections in (1, MANY):
+                for loads in (ours, theirs):
+                    await loads.round(connections)
         pragmas = _pragmas(server)
         await server.kill()
         rows = len(read_snapshot(server.data).rows)
+    count = ours.count + 1
     store = {writers: await _store_rate(folder / f"store-{writers}.db", writers) for writers in (1, MANY)}
     return Section(
         title="durable submits",
         method=METHOD,
         rows=[
-            *(_row(connections, rates[connections], latencies[connections]) for connections in (MANY, 1)),
+            *((_many(connections), ours.told(connections)) for connections in (MANY, 1)),
+            *((f"{litserve}, {_many(connections)}", theirs.told(connections)) for connections in (MANY, 1)),
+            (
+                f"rate at {MANY}, and p50 at 1, as ratios to LitServe's",
+                f"{ours.rate(MANY) / theirs.rate(MANY):.2f}, and {ours.p50(1) / theirs.p50(1):.2f} ({GOALS})",
+            ),
             *((f"the store alone, {writers} at once", f"{rate:,.0f} commits/s") for writers, rate in store.items()),
             ("4 KiB write and fdatasync on this disk", f"{_sync_ms(folder):.2f} ms, {file_system(folder)}"),
             ("the server's live connection", f"journal_mode={pragmas[0]}, synchronous={pragmas[1]} (2 is FULL)"),
@@ -75,22 +85,48 @@ async def _measure(folder: Path) -> Section:
     )
 
 
-async def _round(server: PlatformProcess, body: bytes, connections: int) -> list[float]:
-    """Seconds that each request took, in ``SECONDS`` of wall time."""
-    end = time.perf_counter() + SECONDS
+class _Loads:
+    """Rounds of one request, sent to one server over and over."""
 
-    async def send(connection: Connection) -> list[float]:
-        with closing(connection):
+    def __init__(self, connect: Callable[[], Connection], target: str, body: bytes) -> None:
+        self._connect = connect
+        self._target = target
+        self._body = body
+        self._rates: dict[int, list[float]] = defaultdict(list)
+        self._latencies: dict[int, list[float]] = defaultdict(list)
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self._latencies.values()))
+
+    async def round(self, connections: int) -> None:
+        end = time.perf_counter() + SECONDS
+        each = await asyncio.gather(*(self._send(end) for _ in range(connections)))
+        found = [seconds for found in each for seconds in found]
+        self._rates[connections].append(len(found) / SECONDS)
+        self._latencies[connections] += found
+
+    async def _send(self, end: float) -> list[float]:
+        """Seconds that each request took, on one connection."""
+        with closing(self._connect()) as connection:
             await connection.open()
             found = []
             while (began := time.perf_counter()) < end:
-                answer = await connection.ask("POST", SUBMIT, body)
+                answer = await connection.ask("POST", self._target, self._body)
                 found.append(time.perf_counter() - began)
                 assert answer.status == 200, answer
             return found
 
-    each = await asyncio.gather(*(send(server.connect()) for _ in range(connections)))
-    return [seconds for found in each for seconds in found]
+    def rate(self, connections: int) -> float:
+        return statistics.median(self._rates[connections])
+
+    def p50(self, connections: int) -> float:
+        return statistics.median(self._latencies[connections])
+
+    def told(self, connections: int) -> str:
+        rates, cuts = self._rates[connections], statistics.quantiles(self._latencies[connections], n=100)
+        rate = f"{self.rate(connections):,.0f} requests/s (rounds {min(rates):,.0f} to {max(rates):,.0f})"
+        return f"{rate}, p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms"
 
 
 async def _store_rate(path: Path, writers: int) -> float:
@@ -148,8 +184,5 @@ def _sync_ms(folder: Path) -> float:
     return statistics.median(found) * 1000
 
 
-def _row(connections: int, rates: Sequence[float], latencies: Sequence[float]) -> tuple[str, str]:
-    cuts = statistics.quantiles(latencies, n=100)
-    plural = "s" if connections > 1 else ""
-    rate = f"{statistics.median(rates):,.0f} submits/s (rounds {min(rates):,.0f} to {max(rates):,.0f})"
-    return f"{connections} connection{plural}", f"{rate}, p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms"
+def _many(connections: int) -> str:
+    return f"{connections} connection{'s' if connections > 1 else ''}"
