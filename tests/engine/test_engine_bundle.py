@@ -60,7 +60,15 @@ def test_a_tiny_bundles_manifest(bundles: Mapping[Family, Path], family: Family)
 
 
 def test_fields_with_defaults_may_be_absent(edit: Callable[..., Path]) -> None:
-    for field in ("image_crf", "negative_prompt", "limits", "demonstration", "upsamplers", "can_expand_prompts"):
+    for field in (
+        "image_crf",
+        "negative_prompt",
+        "limits",
+        "demonstration",
+        "upsamplers",
+        "can_expand_prompts",
+        "spatial_multiple",
+    ):
         manifest = load_manifest(edit(field, ABSENT))
     assert (manifest.image_crf, manifest.negative_prompt, manifest.demonstration) == (33, "", False)
     assert manifest.limits == Limits()
@@ -81,6 +89,7 @@ def test_fields_with_defaults_may_be_absent(edit: Callable[..., Path]) -> None:
         ("max_sequence_length", True, "max_sequence_length must be int, not true"),
         ("max_sequence_length", 0, "max_sequence_length is at least 1"),
         ("image_crf", 52, "image_crf is at most 51"),
+        ("spatial_multiple", 0, "spatial_multiple is at least 1"),
         ("demonstration", "yes", 'demonstration must be bool, not "yes"'),
         ("limits", {"max_pixels": 0}, "limits.max_pixels is at least 1"),
         ("limits", {"max_frame": 9}, "unknown limits.max_frame"),
@@ -162,6 +171,7 @@ def test_an_unknown_vocoder_is_told(copy: Path) -> None:
         ("family", "ltx-2", "of family ltx-2, but its transformer is ltx-2.3"),
         ("stg_block", 3, "stg_block 3 of 3 blocks"),
         ("max_sequence_length", 250, "250 is no multiple of the connectors' 16 registers"),
+        ("spatial_multiple", 16, "the VAE compresses (32, 8), not by the model's multiples"),
     ],
 )
 def test_a_manifest_that_contradicts_the_networks_is_told(

@@ -71,12 +71,15 @@ class Manifest:
     """LoRAs in the bundle, name to safetensors file: ``distilled``, and words of ``camera_lora``."""
     can_expand_prompts: bool = False
     """Whether the text encoder's instruction-tuned head came along."""
+    spatial_multiple: int = 32
+    """Pixels of a side that the video VAE makes one latent of."""
 
     def model(self) -> Model:
         """The facts that planning needs."""
         return Model(
             name=self.name,
             family=self.family,
+            spatial_multiple=self.spatial_multiple,
             max_pixels=self.limits.max_pixels,
             max_frames=self.limits.max_frames,
             upsamplers=tuple(self.upsamplers),
@@ -115,7 +118,14 @@ class _Fault(Exception):
     """What is wrong with one field; told to the caller together with the file's path."""
 
 
-_OPTIONAL = ("image_crf", "negative_prompt", "distilled", "demonstration", "can_expand_prompts")
+_OPTIONAL = (
+    "image_crf",
+    "negative_prompt",
+    "distilled",
+    "demonstration",
+    "can_expand_prompts",
+    "spatial_multiple",
+)
 
 
 def _manifest(data: Mapping[str, Any]) -> Manifest:
@@ -137,7 +147,7 @@ def _manifest(data: Mapping[str, Any]) -> Manifest:
         **optional,
     )
     fields.refuse_rest()
-    for name, smallest in (("stg_block", 0), ("max_sequence_length", 1), ("image_crf", 0)):
+    for name, smallest in (("stg_block", 0), ("max_sequence_length", 1), ("image_crf", 0), ("spatial_multiple", 1)):
         _at_least(smallest, name, getattr(manifest, name))
     strangers = sorted(manifest.upsamplers.keys() - set(typing.get_args(Upsampling)))
     if strangers:

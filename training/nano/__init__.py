@@ -1,0 +1,1 @@
+"""The nano checkpoint: a small LTX-2 that learns seven camera moves from generated pictures."""
