@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check check-web bench clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.dev
@@ -20,10 +20,17 @@ demo: $(VENV)/.demo-$(ENGINE)
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev check-web
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The playground's JSDoc types. Its sources run as they are; only this check needs node.
+check-web:
+	@if command -v npm >/dev/null; then \
+	  npm ci --no-audit --no-fund --silent --prefix tests/web/js && npm run --silent --prefix tests/web/js check; \
+	elif [ "$$STILLMOTION_TEST_REQUIRE" = all ]; then echo "npm is missing"; exit 1; \
+	else echo "npm is not installed: the types of the playground's scripts are not checked"; fi
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench

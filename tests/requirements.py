@@ -3,25 +3,25 @@
 import importlib.util
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
 
 def need_package(name: str, install: str) -> None:
     if importlib.util.find_spec(name) is None:
-        _missing(f"needs the package {name}: {install}")
+        missing(f"needs the package {name}: {install}")
 
 
 def need_program(name: str) -> str:
     """Path of a program."""
     path = shutil.which(name)
     if path is None:
-        _missing(f"needs the program {name}")
-    assert path
+        missing(f"needs the program {name}")
     return path
 
 
-def _missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     if os.environ.get("STILLMOTION_TEST_REQUIRE") == "all":
         pytest.fail(reason)
     pytest.skip(reason)

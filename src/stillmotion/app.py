@@ -3,10 +3,10 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stillmotion.api.application import create_api
 from stillmotion.api.storage import storage_body_limit
 from stillmotion.api.webhooks import body as webhook_body
+from stillmotion.bundles.licence import licence_of
 from stillmotion.edge.body import BodyLimit, by_prefix
 from stillmotion.edge.cors import Cors
 from stillmotion.edge.fal_hosts import FalHosts, is_fals
@@ -21,7 +22,7 @@ from stillmotion.edge.fal_proxy import FalProxy
 from stillmotion.edge.origin import OriginGuard
 from stillmotion.edge.request_id import RequestId
 from stillmotion.endpoints.bounds import Bounds
-from stillmotion.endpoints.catalogue import CATALOGUE
+from stillmotion.endpoints.catalogue import catalogue
 from stillmotion.errors import ConfigurationError, NotFound
 from stillmotion.executor.base import Executor
 from stillmotion.executor.bundles import DEMONSTRATION, check_engine_installed, ensure_demonstration, find_bundle
@@ -38,24 +39,32 @@ from stillmotion.files.inputs import Inputs, OwnFiles
 from stillmotion.files.lora_store import LoraStore
 from stillmotion.files.loras import LoraFiles
 from stillmotion.files.offline import DrawingFetcher, Fetches, FixtureFetcher, FixtureLoras
+from stillmotion.files.photographs import photograph
+from stillmotion.files.rotating_secrets import RotatingSecrets
 from stillmotion.files.secret import keep_secret
 from stillmotion.files.uploads import UploadParts
 from stillmotion.hub import Hub
 from stillmotion.media.image import ImageLimits
 from stillmotion.safety.configuration import Checks, check_exposure, choose_checks
-from stillmotion.service.attempt import FILES_PATH, Parts, Policy
+from stillmotion.service.about import About
+from stillmotion.service.access import FileAccess
+from stillmotion.service.access_tokens import AccessTokens
+from stillmotion.service.attempt import Parts, Policy
 from stillmotion.service.changes import Changes
 from stillmotion.service.engines import Engines
 from stillmotion.service.expansion import PromptServer
 from stillmotion.service.expiry import expiring
 from stillmotion.service.keys import Keys
 from stillmotion.service.models import ALL
+from stillmotion.service.photographs import PATH as SAMPLES_PATH
 from stillmotion.service.preparation import Preparation
+from stillmotion.service.repeats import Repeats
 from stillmotion.service.rules import Rules
 from stillmotion.service.runner import Runner
 from stillmotion.service.safety import SafetyPolicy
 from stillmotion.service.service import Service
-from stillmotion.service.upload_names import UPLOADS_PATH, split_upload_path
+from stillmotion.service.signatures import LONGEST_SECONDS, Signatures
+from stillmotion.service.signed_urls import SignedUrls
 from stillmotion.service.upload_tokens import UploadTokens
 from stillmotion.service.uploads import UploadPolicy, Uploads
 from stillmotion.service.webhook_delivery import Deliverer
@@ -84,6 +93,8 @@ class Platform:
     service: Service
     uploads: Uploads
     blobs: LocalBlobs
+    access: dict[str, str] = field(default_factory=dict)
+    """How programs of this machine reach it, once it listens: what the playground's samples say."""
 
 
 @asynccontextmanager
@@ -95,6 +106,7 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
     """
     checks = checks_of(settings)
     check_exposure(settings.safety, checks, loopback=is_loopback(settings.host))
+    endpoints = catalogue(settings.endpoint_files)
     fixtures = Fixtures(settings.fixtures)
     rules = Rules(settings.rules, settings.rules_file)
     async with AsyncExitStack() as stack:
@@ -102,10 +114,13 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
         stack.push_async_callback(store.close)
         log.info("store opened", **await store.durability())
         blobs = LocalBlobs(settings.data / "files")
+        secrets = RotatingSecrets(settings.data / "access-keys.json", longest=LONGEST_SECONDS)
+        access = FileAccess(store, SignedUrls(Signatures(secrets, "file")), default=settings.file_access)
+        own = _own_files(settings, blobs, access)
         executors = await _executors(settings, checks)
         for executor in executors.values():
             stack.push_async_callback(executor.close)
-        engines = await Engines.start(executors, _model_names(settings), CATALOGUE, patience=settings.affinity_seconds)
+        engines = await Engines.start(executors, _model_names(settings), endpoints, patience=settings.affinity_seconds)
         prompts = _prompts(settings)
         if isinstance(prompts, PromptServer):
             stack.push_async_callback(prompts.close)
@@ -115,10 +130,10 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
             store=store,
             blobs=blobs,
             models=engines.models,
-            endpoints=CATALOGUE,
+            endpoints=endpoints,
             policy=_policy(settings),
             preparation=Preparation(
-                inputs=Inputs(_images(settings, fixtures), _own_files(settings, blobs), local_paths=local_paths),
+                inputs=Inputs(_images(settings, fixtures), own, local_paths=local_paths),
                 loras=FixtureLoras(fixtures, loras, offline=settings.offline, max_bytes=settings.max_lora_bytes),
                 safety=SafetyPolicy(mode=settings.safety, prompts=checks.prompts),
                 prompts=prompts,
@@ -126,6 +141,7 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
                 bounds=Bounds(**{field.name: getattr(settings, field.name) for field in fields(Bounds)}),
                 images=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
                 embed_settings=settings.embed_settings,
+                preview_seconds=settings.preview_seconds,
             ),
             rules=rules,
         )
@@ -133,26 +149,37 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
         runner = Runner(parts, changes, engines)
         stack.push_async_callback(runner.close)
         await runner.start()
-        sender, keys = webhook_sender(settings), SigningKeys(settings.data / KEYS_FILE)
-        keys.ensure()
+        sender, signing_keys = webhook_sender(settings), SigningKeys(settings.data / KEYS_FILE)
+        signing_keys.ensure()
         deliverer = Deliverer(
-            parts, changes, sender, keys, schedule=Schedule(unit=settings.webhook_seconds), render=webhook_body
+            parts, changes, sender, signing_keys, schedule=Schedule(unit=settings.webhook_seconds), render=webhook_body
         )
         stack.push_async_callback(deliverer.close)
         deliverer.start()
+        repeats = Repeats(
+            store, key_seconds=settings.idempotency_seconds, lost_reply_seconds=settings.lost_reply_seconds
+        )
+        stack.push_async_callback(repeats.close)
+        await repeats.start()
+        keys = Keys(store, required=not is_loopback(settings.host))
         service = Service(
             parts,
             changes,
             runner,
-            Webhooks(store, changes, sender, keys),
-            Keys(store, required=not is_loopback(settings.host)),
+            Webhooks(store, changes, sender, signing_keys),
+            keys,
+            access,
+            AccessTokens(Signatures(secrets, "token"), keys),
+            repeats,
             strict_submit=settings.strict_submit,
             min_free=settings.min_free_bytes,
+            about=_about(settings),
         )
+        stack.push_async_callback(service.close)
         upload_parts = UploadParts(settings.data / "files" / "uploads")
         await stack.enter_async_context(expiring(store, blobs, upload_parts))
         tokens = UploadTokens(keep_secret(settings.data / "upload-tokens.key"))
-        uploads = Uploads(store, blobs, upload_parts, tokens, _upload_policy(settings))
+        uploads = Uploads(store, blobs, upload_parts, tokens, access, _upload_policy(settings))
         yield Platform(settings=settings, service=service, uploads=uploads, blobs=blobs)
 
 
@@ -160,7 +187,8 @@ def application(running: Platform) -> ASGIApp:
     """The HTTP application with its guards, outermost first: request ids, origins, CORS, fal's names, proxy, body
     limits."""
     settings = running.settings
-    guarded: ASGIApp = FalHosts(FalProxy(_limited(create_api(running.service, running.uploads), settings)))
+    api = create_api(running.service, running.uploads, lambda: running.access, settings.openai_models)
+    guarded: ASGIApp = FalHosts(FalProxy(_limited(api, settings)))
     guarded = Cors(guarded)
     guarded = OriginGuard(
         guarded,
@@ -176,7 +204,7 @@ def _limited(api: ASGIApp, settings: Settings) -> ASGIApp:
     """Bodies below /cdn are files on their way to the disk, all others stand in memory."""
     largest = settings.max_body_bytes
     small = min(largest, SMALL_BODY)
-    others = BodyLimit(api, by_prefix({"/run": largest, "/queue": largest}, small))
+    others = BodyLimit(api, by_prefix(dict.fromkeys(("/run", "/queue", "/openai"), largest), small))
     limit = storage_body_limit(whole=settings.max_upload_bytes, part=settings.max_upload_part_bytes, other=small)
     files = BodyLimit(api, limit, min_rate=UPLOAD_RATE, max_seconds=UPLOAD_SECONDS)
 
@@ -214,6 +242,25 @@ async def _executors(settings: Settings, checks: Checks) -> dict[str, Executor]:
         )
         for device, allowed in devices.items()
     }
+
+
+def _about(settings: Settings) -> About:
+    configured = [*settings.model.items(), *([("safety", settings.safety_model)] if settings.safety_model else [])]
+    if settings.engine == "process" and ALL not in settings.model:
+        configured.append((ALL, DEMONSTRATION))
+    uses: dict[str, tuple[str, ...]] = {}
+    for use, name in configured:
+        uses[Path(name).name] = (*uses.get(Path(name).name, ()), use)
+    licences = {Path(name).name: licence_of(settings.models / name) for _, name in configured}
+    return About(
+        engine=settings.engine,
+        data=settings.data,
+        models=settings.models,
+        licences={name: licence for name, licence in licences.items() if licence},
+        used_by=uses,
+        min_free=settings.min_free_bytes,
+        card_samples=settings.card_samples,
+    )
 
 
 def _tuning(settings: Settings, *, engines: int) -> Tuning:
@@ -281,32 +328,25 @@ def _loras(settings: Settings) -> LoraFiles:
     )
 
 
-def _own_files(settings: Settings, blobs: LocalBlobs) -> OwnFiles:
+def _own_files(settings: Settings, blobs: LocalBlobs, access: FileAccess) -> OwnFiles:
     """Resolves URLs of this server's files inside the process. Names have 160 random bits, so the port is not asked."""
     hosts = {settings.host, *settings.allowed_hosts}
 
-    def own(url: str) -> Path | None:
+    async def own(url: str, tenant: str) -> Path | None:
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""
         except ValueError:
             return None
         ours = parts.scheme in ("http", "https") and (is_loopback(host) or host in hosts or is_fals(host))
+        if ours and parts.path.startswith(SAMPLES_PATH):
+            return photograph(parts.path.removeprefix(SAMPLES_PATH))
         try:
-            return blobs.path(_blob_name(parts.path)) if ours else None
+            return blobs.path(await access.name_for(tenant, url)) if ours else None
         except NotFound:
             return None
 
     return own
-
-
-def _blob_name(path: str) -> str:
-    """The blob behind the path of a URL of ours, an output or an upload; something unfit if it is none."""
-    path = path.removeprefix("/cdn")
-    if path.startswith(UPLOADS_PATH):
-        found = split_upload_path(unquote(path.removeprefix(UPLOADS_PATH)))
-        return found[0] if found else ""
-    return path.removeprefix(FILES_PATH)
 
 
 def _upload_policy(settings: Settings) -> UploadPolicy:

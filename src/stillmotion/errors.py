@@ -18,6 +18,7 @@
     ├── NotFound                  no such endpoint, request or file (or not yours)
     ├── NotCompleted              the result was asked for too early
     ├── AlreadyCompleted          too late to cancel
+    ├── IdempotencyKeyReused      the key stands for another request; nothing was stored
     ├── QueueFull                 more wait than the caller would wait behind; nothing was stored
     ├── Unavailable               nothing was stored, ask again later
     ├── EngineError               the job failed in the engine and would fail again
@@ -183,6 +184,12 @@ class AlreadyCompleted(StillmotionError):
     """The request is already completed."""
 
     kind = "already_completed"
+
+
+class IdempotencyKeyReused(StillmotionError):
+    """This Idempotency-Key was used for another request: another endpoint, input or webhook."""
+
+    kind = "idempotency_key_reused"
 
 
 class QueueFull(StillmotionError):

@@ -139,11 +139,22 @@ class Job:
 class Encoding:
     """How the finished frames become a file."""
 
-    container: Literal["mp4", "webm", "mov", "gif"] = "mp4"
+    container: Literal["mp4", "webm", "mov", "gif", "png"] = "mp4"
+    """A PNG is one picture, the first."""
     quality: Literal["low", "medium", "high", "maximum"] = "high"
     write_mode: Literal["fast", "balanced", "small"] = "balanced"
     settings: str | None = None
     """JSON text of what made the video, for the file's own metadata, so that the file can be run again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """Small pictures of what becomes of a video, while it is computed. They never change it."""
+
+    path: str
+    """The file to write, as JPEG: each newer picture replaces it as a whole."""
+    seconds: float
+    """Least time between two of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +170,10 @@ class Work:
     """Path of the file to write; its folder exists."""
     loras: Mapping[str, str] = field(default_factory=dict)
     """Name of a ``Lora`` that is not bundled to the path of its safetensors file."""
+    preview: Preview | None = None
+    """None: nobody asked for pictures."""
+    poster: str | None = None
+    """Path of a small WebP of the first frame to write; None: none is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +206,8 @@ class Progress:
     stages: int
     step: int
     total: int
+    preview: str | None = None
+    """Path of the picture that was made after this step, if one was: ``Work.preview``'s own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

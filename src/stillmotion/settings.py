@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import platformdirs
 import pydantic
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,6 +22,7 @@ from pydantic_settings import (
 from stillmotion.errors import ConfigurationError
 from stillmotion.files.fixtures import read_fixtures
 from stillmotion.safety.configuration import Mode as SafetyMode
+from stillmotion.service.acl import Decision
 from stillmotion.service.rules import Rule, parse_rules
 
 CONFIG_FILE = "stillmotion.toml"
@@ -120,8 +121,25 @@ class Settings(BaseSettings):
         gt=0,
         description="How long a result waits to be read before it is deleted, with `sync_mode` or `X-Fal-Store-IO: 0`.",
     )
+    idempotency_seconds: float = Field(
+        86_400.0, gt=0, description="How long an `Idempotency-Key` stands for the request that it was first sent with."
+    )
+    lost_reply_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="How long an equal submit means the request whose reply was lost, without a key. 0: never; every "
+        "submit makes a request.",
+    )
+    preview_seconds: float = Field(
+        1.0, ge=0, description="Least time between two preview pictures of one request, where it asks for them."
+    )
     embed_settings: bool = Field(
         True, description="Write into each video how it was made, so that it can be made again from the file."
+    )
+    card_samples: bool = Field(
+        True,
+        description="Make a small looping video for each endpoint's card, when it was asked for and an engine is idle; "
+        "given up as soon as a request comes.",
     )
     strict_submit: bool = Field(
         False, description="Refuse faulty input at submit instead of storing it as a failed request."
@@ -137,6 +155,11 @@ class Settings(BaseSettings):
         7 * 86400.0,
         ge=0,
         description="How long an uploaded file is kept, unless its upload says otherwise; 0 keeps it for ever.",
+    )
+    file_access: Decision = Field(
+        "allow",
+        description="Who may read a file whose owner has not said: `allow` everybody who knows its URL; `forbid` and "
+        "`hide` its owner and whom he gives a signed URL; docs/storage.md.",
     )
     max_image_bytes: int = Field(50 << 20, ge=1024, description="Largest input image file.")
     max_image_pixels: int = Field(64_000_000, ge=1024, description="Most pixels of an input image.")
@@ -176,6 +199,11 @@ class Settings(BaseSettings):
         {},
         description='Local files in place of outside URLs: a table `[fixtures]` of `"URL or glob" = "FILE"`, or the '
         "path of a TOML file with that table; docs/exec.md.",
+    )
+    endpoint_files: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Python files with further endpoints, such as doubles of other ones of fal's for tests; they are "
+        "run. docs/exec.md.",
     )
     offline: bool = Field(
         False,
@@ -249,6 +277,11 @@ class Settings(BaseSettings):
         "go first.",
     )
     lora_seconds: float = Field(900.0, gt=0, description="Longest download of a LoRA file.")
+    openai_models: Annotated[Mapping[str, str], NoDecode] = Field(
+        {},
+        description="Further names of endpoints for programs that use OpenAI's videos API: `NAME=ENDPOINT,...`; the "
+        "name `default` is for requests that name no model. docs/openai.md.",
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Further names under which clients reach this server (the Host header)."
     )
@@ -259,20 +292,30 @@ class Settings(BaseSettings):
         "info", description="Least severe level that is logged."
     )
 
-    @field_validator("fetch_allow", "webhook_allow", "safety_labels", "allowed_hosts", "allowed_origins", mode="before")
+    @field_validator(
+        "endpoint_files",
+        "fetch_allow",
+        "webhook_allow",
+        "safety_labels",
+        "allowed_hosts",
+        "allowed_origins",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "openai_models", mode="before")
     @classmethod
-    def _pairs(cls, value: Any) -> Any:
+    def _pairs(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, str):
             return value
         pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
         if any(not sign for _, sign, _ in pairs):
-            raise ValueError("write ENDPOINT=NAME or all=NAME")
-        return {endpoint: name for endpoint, _, name in pairs}
+            raise ValueError(
+                "write NAME=ENDPOINT" if info.field_name == "openai_models" else "write ENDPOINT=NAME or all=NAME"
+            )
+        return {left: right for left, _, right in pairs}
 
     @field_validator("fixtures", mode="before")
     @classmethod

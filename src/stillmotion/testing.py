@@ -24,8 +24,12 @@ from anyio.from_thread import start_blocking_portal
 from stillmotion.cli.private_server import Reached, private_server
 from stillmotion.cli.surroundings import fal_names, outside, surroundings
 from stillmotion.edge.connect_proxy import connect_proxy
+from stillmotion.endpoints.double import double
+from stillmotion.endpoints.endpoint import Endpoint
 from stillmotion.service.rules import Action, parse_rules
 from stillmotion.settings import PREFIX
+
+__all__ = ["DEFAULTS", "Emulator", "Endpoint", "FalRules", "double", "emulator"]
 
 DEFAULTS = {"engine": "mock", "offline": "true", "mock_seconds": "0.05"}
 """Settings of an emulator, where neither its caller nor the environment says something else."""
@@ -101,13 +105,16 @@ class Emulator:
 def emulator(**settings: Any) -> Iterator[Emulator]:
     """Starts a server of its own, and stops it at the end. ``settings`` are settings of the server.
 
-    By default it has the mock engine and is offline. Raises ConfigurationError if it does not start.
+    By default it has the mock engine and is offline. ``fixtures`` may be a table of URLs and files, or name a file that
+    holds one. Raises ConfigurationError if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="stillmotion-emulator-") as folder:
         scratch = Path(folder)
         rules = FalRules(scratch / "rules.json")
         defaults = {name: value for name, value in DEFAULTS.items() if f"{PREFIX}{name.upper()}" not in os.environ}
         given = {**defaults, **{name: _text(value) for name, value in settings.items()}}
+        if isinstance(fixtures := settings.get("fixtures"), Mapping):
+            given["fixtures"] = str(_fixtures(fixtures, scratch / "fixtures.toml"))
         names = fal_names(scratch / "names")
         with private_server(scratch / "data", None, {**given, "rules_file": str(scratch / "rules.json")}) as url:
             server = Reached.at(url, scratch / "data")
@@ -123,4 +130,14 @@ def emulator(**settings: Any) -> Iterator[Emulator]:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, (bool, list, tuple, dict)) else str(value)
+    """A setting's value as an environment variable has it."""
+    if isinstance(value, (list, tuple)) and not any(isinstance(item, Mapping) for item in value):
+        return ",".join(str(item) for item in value)
+    return json.dumps(value) if isinstance(value, (bool, list, tuple)) else str(value)
+
+
+def _fixtures(files: Mapping[str, str | Path], target: Path) -> Path:
+    # A string of JSON is one of TOML.
+    lines = [f"{json.dumps(url)} = {json.dumps(str(Path(file).resolve()))}" for url, file in files.items()]
+    target.write_text("\n".join(["[fixtures]", *lines]))
+    return target

@@ -65,16 +65,39 @@ def on_server(server):
     return ("--url", server.https, "--data", str(server.data))
 
 
-def test_python_on_a_private_server_that_ends_with_it():
+def test_python_on_a_private_server_that_ends_with_it(tmp_path):
     need_package("fal_client", "pip install 'stillmotion[demo]'")
-    done = execute(sys.executable, "-c", PYTHON)
+    done = execute(sys.executable, "-c", PYTHON, TMPDIR=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     response_url, queued, direct = json.loads(done.stdout)
     assert response_url.startswith("https://queue.fal.run/fal-ai/ltx-2-19b/requests/")
     for result in (queued, direct):
         assert result["video"]["url"].startswith("https://v3.fal.media/files/")
         assert (result["video"]["width"], result["video"]["num_frames"]) == (64, 9)
-    assert not [each for each in psutil.process_iter(["cmdline"]) if "stillmotion-exec-" in str(each.info["cmdline"])]
+    assert not _processes_of(tmp_path)
+    assert not list(tmp_path.glob("stillmotion-exec-*"))
+
+
+def test_the_private_server_ends_with_an_exec_that_was_killed(tmp_path):
+    command = [sys.executable, "-m", "stillmotion", "exec", "--engine", "mock", "--"]
+    # The program ends when the test closes its standard input.
+    command += [sys.executable, "-c", "import sys; print('runs', flush=True); sys.stdin.read()"]
+    environment = clean_environment({"TMPDIR": str(tmp_path)})
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout.readline() == "runs\n"
+        server = _processes_of(tmp_path)
+        assert server
+        running.kill()
+    assert psutil.wait_procs(server, timeout=60)[1] == []
+
+
+def _processes_of(folder: Path) -> list[psutil.Process]:
+    """Servers, and their children, whose data is there."""
+    return [
+        each for each in psutil.process_iter(["cmdline"]) if f"{folder}/stillmotion-exec-" in str(each.info["cmdline"])
+    ]
 
 
 def test_node_with_nothing_but_its_own_fetch(on_server):
@@ -181,6 +204,26 @@ def test_what_was_set_before_is_kept_where_it_does_not_defeat_the_purpose(on_ser
         assert text.count("BEGIN CERTIFICATE") == 1
 
 
+def test_pythons_own_customisation_is_still_loaded(on_server, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.customised = __name__\n")
+    program = "import socket, sitecustomize; print(customised, sitecustomize.__file__)"
+    done = execute(sys.executable, "-c", program, options=on_server, PYTHONPATH=str(tmp_path))
+    assert done.stdout.split() == ["sitecustomize", str(tmp_path / "sitecustomize.py")], done.stderr
+
+
+def test_names_that_are_not_fals_are_looked_up_as_ever(on_server, elsewhere):
+    program = f"""
+import http.client, socket
+connection = http.client.HTTPConnection("localhost", {elsewhere})
+connection.request("GET", "/a")
+print(connection.getresponse().read().decode())
+print(socket.gethostbyname("localhost"), socket.getaddrinfo("127.0.0.1", 1)[0][4], socket.gethostbyname("ws.fal.run"))
+"""
+    done = execute(sys.executable, "-c", program, options=on_server)
+    told = [f"/a for localhost:{elsewhere}", "127.0.0.1 ('127.0.0.1', 1) 127.102.97.108"]
+    assert done.stdout.splitlines() == told, done.stderr
+
+
 def test_a_key_is_made_up_where_there_is_none(on_server):
     assert "FAL_KEY" not in os.environ
     assert environment_under_exec(on_server)["FAL_KEY"]
@@ -207,7 +250,8 @@ def test_no_command():
     assert done.returncode == 2
 
 
-def test_the_preload_is_shipped():
-    from stillmotion.cli.surroundings import PRELOAD
+def test_the_preloads_are_shipped():
+    from stillmotion.cli.surroundings import PRELOAD, PYTHON_PRELOAD
 
     assert Path(PRELOAD).is_file()
+    assert Path(PYTHON_PRELOAD, "sitecustomize.py").is_file()

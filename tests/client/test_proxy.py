@@ -1,81 +1,24 @@
-"""``/api/fal/proxy``, the target of the JavaScript client's ``proxyUrl``."""
+"""``/api/fal/proxy``, the target of the JavaScript client's ``proxyUrl``; test_js_client has that client use it."""
 
-import base64
 import json
 from collections.abc import Iterator
 
+import httpx2
 import pytest
-from js_client import need_js_client, run_js
 
-from serving import APP, ENDPOINT, Server, clean_environment, picture, serving, small
+from serving import APP, ENDPOINT, Server, serving, small, wait
 
 PROXY = "/api/fal/proxy"
 QUEUE = f"https://queue.fal.run/{ENDPOINT}"
 
-PROGRAM = """
-import { createFalClient } from "@fal-ai/client";
-const [proxy, endpoint, argument, picture] = process.argv.slice(1);
-const asked = [];
-const fal = createFalClient({
-  proxyUrl: { url: proxy, when: "always" },
-  fetch: (url, options) => { asked.push(String(url)); return fetch(url, options); },
-});
-const input = JSON.parse(argument);
-const failure = async (doing) => { try { await doing(); } catch (e) { return [e.name, e.status, e.body]; } };
-
-const file = new Blob([Buffer.from(picture, "base64")], { type: "image/png" });
-const uploaded = await fal.storage.upload(file);
-const back = await fetch(uploaded);
-const large = await fal.storage.upload(new Blob([new Uint8Array(91 << 20)], { type: "application/zip" }));
-const ran = await fal.run(endpoint, { input: { ...input, image_url: file } });
-const polled = await fal.subscribe(endpoint, { input: { ...input, image_url: uploaded }, pollInterval: 20 });
-const { request_id } = await fal.queue.submit(endpoint, { input });
-let status;
-do { status = await fal.queue.status(endpoint, { requestId: request_id, logs: true }); }
-while (status.status !== "COMPLETED");
-const result = await fal.queue.result(endpoint, { requestId: request_id });
-const range = (await fetch(large, { headers: { range: "bytes=0-0" } })).headers.get("content-range");
-const bytes = Buffer.from(await back.arrayBuffer()).toString("base64");
-console.log(JSON.stringify({
-  uploaded,
-  large: Number(range.split("/")[1]),
-  back: [back.status, back.headers.get("content-type"), bytes === picture],
-  ran: [ran.requestId, ran.data.video],
-  polled: [polled.requestId, polled.data.video.url],
-  result: [result.requestId === request_id, result.data.video.url],
-  logs: status.logs.length,
-  late: await failure(() => fal.queue.cancel(endpoint, { requestId: request_id })),
-  invalid: await failure(() => fal.run(endpoint, { input: { ...input, num_frames: -1 } })),
-  video: (await fetch(result.data.video.url)).status,
-  asked: [...new Set(asked.map((url) => new URL(url).origin))],
-}));
-"""
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("proxy"), mock_seconds=0.05) as server:
+    folder = tmp_path_factory.mktemp("proxy")
+    rules = folder / "rules.json"
+    rules.write_text(json.dumps({"rules": [{"action": "delay", "seconds": 60, "match": {"prompt": "^slow$"}}]}))
+    with serving(folder / "data", rules_file=rules, mock_seconds=0.05) as server:
         yield server
-
-
-def test_the_javascript_client_does_everything_through_it(server):
-    need_js_client()
-    arguments = [server.http + PROXY, ENDPOINT, json.dumps(small()), base64.b64encode(picture()).decode()]
-    found = run_js(PROGRAM, *arguments, env=clean_environment())
-    assert found["asked"] == [server.http]
-    assert found["uploaded"].startswith(f"{server.http}/cdn/files/")
-    assert found["large"] == 91 << 20
-    assert found["back"] == [200, "image/png", True]
-    assert (found["ran"][1]["width"], found["ran"][1]["num_frames"]) == (64, 9)
-    for url in (found["ran"][1]["url"], found["polled"][1], found["result"][1]):
-        assert url.startswith(f"{server.http}/files/")
-    assert found["ran"][0]
-    assert found["result"][0]
-    assert found["logs"] > 0
-    assert found["late"][1] == 400
-    assert found["invalid"][:2] == ["ValidationError", 422]
-    assert found["invalid"][2]["detail"][0]["loc"] == ["body", "num_frames"]
-    assert found["video"] == 200
 
 
 def ask(client, target, method="POST", **options):
@@ -136,6 +79,38 @@ def test_foreign_pages_are_refused_there_too(server):
     with server.client() as client:
         headers = {"x-fal-target-url": QUEUE, "origin": "https://evil.example"}
         assert client.post(PROXY, headers=headers, json=small()).status_code == 403
+
+
+def follow(client, target, method="GET", **options):
+    return client.stream(method, PROXY, headers={"x-fal-target-url": target, "accept": "text/event-stream"}, **options)
+
+
+def first_event(answer: httpx2.Response) -> dict:
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+    return next(json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: "))
+
+
+def test_events_come_as_they_happen(server):
+    """Those of a request that goes on for a minute: a proxy that gathered them would have none to give."""
+    with server.client() as client:
+        request = ask(client, QUEUE, json=small(prompt="slow")).json()
+        status = f"https://queue.fal.run/{APP}/requests/{request['request_id']}/status"
+        with follow(client, f"{status}/stream?logs=1") as answer:
+            assert answer.headers["x-fal-request-id"] == request["request_id"]
+            assert answer.headers["x-accel-buffering"] == "no"
+            assert first_event(answer)["status"] in ("IN_QUEUE", "IN_PROGRESS")
+        # Whoever stops to look at the queue leaves the request alone.
+        assert ask(client, status, "GET").status_code == 202
+        assert ask(client, status.replace("/status", "/cancel"), "PUT").status_code == 202
+
+
+def test_leaving_a_model_stream_ends_its_request(server):
+    long = {"num_inference_steps": 50, "num_frames": 481, "video_size": {"width": 1280, "height": 704}}
+    with server.client() as client:
+        with follow(client, f"https://fal.run/{ENDPOINT}/stream", "POST", json=small(**long)) as answer:
+            event = first_event(answer)
+        url = f"{server.http}/queue/{APP}/requests/{event['request_id']}"
+        assert wait(client, {"status_url": f"{url}/status"})["error_type"] == "client_cancelled"
 
 
 def test_other_methods_are_none(server):

@@ -153,3 +153,25 @@ def test_an_emulator_with_settings_of_its_own():
         assert fal.run(["sh", "-c", "exit $X"], env={"X": "3"}).returncode == 3
     with pytest.raises(ConfigurationError, match="engine"), emulator(engine="steam"):
         pass
+
+
+LEAVING = """
+import gc, socket, ssl
+from stillmotion.testing import emulator
+with emulator() as fal:
+    trust = ssl.create_default_context(cafile=fal.environment["SSL_CERT_FILE"])
+    plain = socket.create_connection(("127.0.0.1", int(fal.environment["STILLMOTION_EXEC_TLS_PORT"])), 30)
+    client = trust.wrap_socket(plain, server_hostname="fal.run")
+    client.sendall(b"GET / HTTP/1.1\\r\\nhost: fal.run\\r\\n\\r\\n")
+    assert client.recv(9) == b"HTTP/1.1 "
+# It has not answered TLS's goodbye, as programs do not that have gone on to something else.
+gc.collect()
+client.close()
+"""
+
+
+def test_connections_that_are_still_open_at_its_end_are_cut():
+    """A suite that takes warnings for errors must not fail for what the emulator left behind."""
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", LEAVING]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -108,13 +108,6 @@ def test_the_list_names_every_endpoint(client):
     ]
 
 
-def test_redirects(client):
-    assert (client.get("/").status_code, client.get("/").headers["location"]) == (302, "/models")
-    for path in (f"/models/{QUALITY}", f"/models/{QUALITY}/"):
-        answer = client.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (302, f"/models/{QUALITY}/api")
-
-
 @pytest.mark.parametrize("path", ["fal-ai/none", "fal-ai/ltx-2", "//evil.example", "style.css/x", "%22%3E%3Cscript%3E"])
 def test_only_the_catalogue_has_pages(client, path):
     for suffix in ("", "/api"):

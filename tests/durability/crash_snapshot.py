@@ -38,6 +38,8 @@ class Row:
 class FileRow:
     request_id: str
     size: int
+    role: str | None
+    """None: what the request made, from before there was anything beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,4 +148,4 @@ _ROWS = """
     SELECT id, state, attempt, max_attempts, ended_at, error, input, payloads.output
     FROM requests LEFT JOIN payloads ON request_id = id
 """
-_FILES = "SELECT name, request_id, size FROM files"
+_FILES = "SELECT name, request_id, size, role FROM files"

@@ -71,7 +71,7 @@ async def test_a_run_that_finishes_in_time_is_answered(tmp_path):
             answer = await connection.receive()
         assert answer.status == 200
         assert await server.ended() == 0
-        (blob,) = read_snapshot(server.data).blobs
+        (blob,) = (name for name, file in read_snapshot(server.data).files.items() if file.role == "output")
         assert answer.json()["video"]["file_name"] == blob
 
 

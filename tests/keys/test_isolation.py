@@ -2,11 +2,14 @@
 
 import asyncio
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from test_key_commands import WIDE, make_key
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from serving import APP, ENDPOINT, serving, small, wait
 from stillmotion.api.application import create_api
@@ -27,17 +30,26 @@ PUBLIC = {
     "/models/{endpoint:path}",
     "/v1/models",
     "/v1/models/pricing",
+    "/v1/models/serving",
+    "/v1/samples",
+    "/samples/{name}",
+    "/samples/thumbnails/{name}",
+    "/samples/{endpoint:path}/loop.mp4",
+    "/web/access.json",
+    "/web/{name}",
 }
-"""What anybody may read: the documents, and whether the server is well."""
-BY_NAME = re.compile(r"/files/|/cdn/")
-"""Files and uploads under way have names of 160 random bits, and whoever knows one may use it: clients fetch and send
-them without a key."""
+"""What anybody may read: the documents, what the server is made with and shows of itself, and whether it is well."""
+BY_NAME = re.compile(r"(?!.*/sign$)/(files|cdn)/")
+"""Files and uploads under way have names of 160 random bits, and whoever knows one may use it, unless its owner says
+otherwise: clients fetch and send them without a key."""
 
 
 def routes(applications, prefix=""):
     for route in applications:
         if isinstance(route, Mount):
             yield from routes(route.routes, prefix + route.path)
+        elif isinstance(route, WebSocketRoute):
+            yield "WEBSOCKET", prefix + route.path
         elif isinstance(route, Route):
             for method in sorted(route.methods - {"HEAD", "OPTIONS"}):
                 yield method, prefix + route.path
@@ -49,6 +61,21 @@ def every_route(data: Path):
             return sorted(set(routes(create_api(running.service, running.uploads).routes)))
 
     return asyncio.run(read())
+
+
+@dataclass
+class Handshake:
+    status_code: int
+    text: str = ""
+
+
+def handshake(url, headers):
+    """How a websocket is answered."""
+    try:
+        with connect(url, proxy=None, additional_headers=headers):
+            return Handshake(101)
+    except InvalidStatus as refused:
+        return Handshake(refused.response.status_code, refused.response.body.decode())
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +90,20 @@ def test_nothing_is_told_without_a_key_or_to_a_stranger(server, tmp_path):
         request = client.post(f"/queue/{ENDPOINT}", json=small(prompt="alices own words"), headers=alice).json()
         client.headers.update(alice)
         wait(client, request)
+        video = client.get(request["response_url"]).json()["video"]["url"]
         del client.headers["authorization"]
         owner, alias = APP.split("/")
         values = {"owner": owner, "alias": alias, "id": request["request_id"], "endpoint": ENDPOINT, "name": "mock"}
-        values |= {"path": "image-to-video", "number": "1"}
+        values |= {"path": "image-to-video", "number": "1", "shard": "0" * 8}
 
         def ask(method, template, headers):
             path = re.sub(r"\{(\w+)(:\w+)?\}", lambda found: values[found[1]], template)
-            body = {"content": b"{}", "headers": {**headers, "content-type": "application/json"}}
+            if method == "WEBSOCKET":
+                return handshake(server.http.replace("http", "ws", 1) + path, headers)
+            body = {"json": {"expiration_seconds": 60}, "params": {"url": video}, "headers": headers}
             return client.request(method, path, follow_redirects=False, **body)
 
-        asked = [(method, path) for method, path in every_route(tmp_path) if not BY_NAME.search(path)]
+        asked = [(method, path) for method, path in every_route(tmp_path) if not BY_NAME.match(path)]
         private = [each for each in asked if each[1] not in PUBLIC]
         assert len(private) > 20
         for method, path in private:
@@ -82,7 +112,7 @@ def test_nothing_is_told_without_a_key_or_to_a_stranger(server, tmp_path):
             stranger = ask(method, path, bob)
             told = f"{method} {path} to a stranger: {stranger.status_code} {stranger.text[:200]}"
             assert "alices own words" not in stranger.text, told
-            if "{id}" in path:
+            if "{id}" in path or "/files/" in path:
                 assert stranger.status_code in (403, 404), told
             else:
                 assert request["request_id"] not in stranger.text, told
@@ -91,3 +121,4 @@ def test_nothing_is_told_without_a_key_or_to_a_stranger(server, tmp_path):
                 assert ask(method, path, {}).status_code < 500
         # It is all still there for its owner.
         assert client.get(request["response_url"], headers=alice).status_code == 200
+        assert client.get(video).status_code == 200

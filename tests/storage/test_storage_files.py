@@ -186,7 +186,7 @@ NAMES = ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference")
     ("preference", "kept"),
     [
         ('{"expiration_duration_seconds": 3600}', 3600),
-        ('{"expiration_duration_seconds": 90.5, "initial_acl": {"default": "hide"}}', 90),
+        ('{"expiration_duration_seconds": 90.5, "initial_acl": {"default": "allow"}}', 90),
         ('{"expiration_duration_seconds": null}', YEAR),
         ('{"expiration_duration_seconds": 0}', YEAR),
         ('{"expiration_duration_seconds": 1' + "0" * 40 + "}", YEAR),

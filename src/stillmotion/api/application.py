@@ -1,21 +1,32 @@
 """The HTTP application: routes, and one place where exceptions become answers."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from stillmotion.api import documents, files, queue, run, storage, webhooks
+from stillmotion.api import documents, files, queue, realtime, run, samples, storage, tokens, web, webhooks
+from stillmotion.api.access import routes as access_routes
 from stillmotion.api.json import json_response
+from stillmotion.api.openai.application import create_openai
 from stillmotion.api.platform import create_platform
 from stillmotion.errors import StillmotionError, Unavailable
 from stillmotion.service.service import Service
 from stillmotion.service.uploads import Uploads
 
 
-def create_api(service: Service, uploads: Uploads) -> Starlette:
-    """fal's wire over ``service`` and ``uploads``."""
+def create_api(
+    service: Service,
+    uploads: Uploads,
+    access: web.Access = dict,
+    openai_models: Mapping[str, str] = MappingProxyType({}),
+) -> Starlette:
+    """fal's wire over ``service`` and ``uploads``, OpenAI's videos, whose ``openai_models`` are other names for
+    endpoints, and the playground, which tells programs of its own machine ``access``."""
 
     async def live(request: Request) -> Response:
         return json_response({"status": "live"})
@@ -32,12 +43,18 @@ def create_api(service: Service, uploads: Uploads) -> Starlette:
             Route("/health/live", live),
             Route("/health/ready", ready),
             *documents.routes(service),
-            *files.routes(service),
+            *web.routes(service, access),
+            *access_routes(service),
+            *tokens.routes(service),
+            *files.routes(service, uploads),
+            *samples.routes(service),
             *storage.routes(service, uploads),
             *queue.routes(service),
+            *realtime.routes(service),
             *run.routes(service),
             *webhooks.routes(service),
             Mount("/v1", create_platform(service)),
+            Mount("/openai/v1", create_openai(service, openai_models)),
         ],
         exception_handlers={
             StillmotionError: _fault,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from stillmotion.api.origins import origins
@@ -53,19 +53,10 @@ def routes(service: Service) -> list[Route]:
     async def style(request: Request) -> Response:
         return FileResponse(STYLE, headers=HEADERS, media_type="text/css")
 
-    async def playground(request: Request) -> Response:
-        endpoint = service.endpoint(request.path_params["endpoint"].rstrip("/"))
-        return RedirectResponse(f"/models/{endpoint.id}/api", 302)
-
-    async def home(request: Request) -> Response:
-        return RedirectResponse("/models", 302)
-
     return [
-        Route("/", home, methods=["GET"]),
         Route("/api/openapi/queue/openapi.json", openapi, methods=["GET"]),
         Route("/models", models, methods=["GET"]),
         Route("/models/style.css", style, methods=["GET"]),
         Route("/models/{endpoint:path}/llms.txt", llms, methods=["GET"]),
         Route("/models/{endpoint:path}/api", page, methods=["GET"]),
-        Route("/models/{endpoint:path}", playground, methods=["GET"]),
     ]

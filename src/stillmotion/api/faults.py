@@ -34,6 +34,7 @@ FAULTS: Mapping[str, Fault] = {
     "json_invalid": Fault(422, "json_invalid", listed=True),
     "generation_timeout": Fault(504, "generation_timeout", listed=True),
     "bad_request": Fault(400, "bad_request"),
+    "idempotency_key_reused": Fault(422, "idempotency_key_reused"),
     "unauthorized": Fault(401, "unauthorized"),
     "forbidden": Fault(403, "forbidden"),
     "not_completed": Fault(400, "bad_request"),

@@ -7,7 +7,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from stillmotion.api.access import admit
 from stillmotion.service.service import Service
+from stillmotion.service.uploads import Uploads
 from stillmotion.store.records import StoredFile
 
 YEAR = 365 * 24 * 3600
@@ -15,20 +17,24 @@ SHOWN = ("audio/", "image/", "video/", "text/plain", "application/json")
 """Types that a browser shows where a link leads to them; it saves the others, which may be documents with scripts."""
 
 
-def routes(service: Service) -> list[Route]:
+def routes(service: Service, uploads: Uploads) -> list[Route]:
     async def get(request: Request) -> Response:
-        return file_response(request, *await service.file(request.path_params["name"]))
+        path, stored = await service.file(request.path_params["name"])
+        return file_response(request, path, stored, public=await admit(service, uploads, request, stored))
 
     # The second for programs that reach us under the names of fal's file hosts.
     return [Route(path, get, methods=["GET"]) for path in ("/files/{name}", "/cdn/files/{name}")]
 
 
-def file_response(request: Request, path: Path, stored: StoredFile) -> Response:
-    """The file at ``path``, or the range of it or the word that it is unchanged, whichever was asked for."""
+def file_response(request: Request, path: Path, stored: StoredFile, *, public: bool) -> Response:
+    """The file at ``path``, or the range of it or the word that it is unchanged, whichever was asked for.
+
+    One that is not ``public`` may be kept by its reader alone, who has to ask each time whether he still may.
+    """
     headers = {
         # A name is never reused, so it identifies the content.
         "etag": f'"{path.stem}"',
-        "cache-control": f"public, max-age={_seconds_left(stored)}, immutable",
+        "cache-control": f"public, max-age={_seconds_left(stored)}, immutable" if public else "private, no-cache",
         # Not left to the framework, which adds a charset to text of which nobody knows it.
         "content-type": stored.content_type,
         "x-content-type-options": "nosniff",

@@ -28,10 +28,11 @@ async def read_object(request: Request) -> dict[str, Any]:
     body = await request.body()
     if not body.strip():
         return {}
-    return await asyncio.to_thread(_parse, body) if len(body) > LARGE else _parse(body)
+    return await asyncio.to_thread(parse_object, body) if len(body) > LARGE else parse_object(body)
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that ``body`` is. Raises MalformedBody, as ``read_object``."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

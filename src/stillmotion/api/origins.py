@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,13 @@ class Origins:
     """Where files are sent to, and where those are that were sent."""
 
 
-def origins(request: Request) -> Origins:
-    """Everything under the scheme, host and port that the client wrote; or fal's own hosts, if it used one of them."""
+def origins(request: HTTPConnection) -> Origins:
+    """Everything under the scheme, host and port that the client wrote; or fal's own hosts, if it used one of them.
+
+    For a websocket that is where http is spoken beside it."""
+    scheme = request.url.scheme.replace("ws", "http", 1)
     if request.scope.get("fal_host"):
-        scheme = request.url.scheme
         cdn = f"{scheme}://v3.fal.media"
         return Origins(f"{scheme}://fal.ai", f"{scheme}://queue.fal.run", cdn, cdn)
-    site = f"{request.url.scheme}://{request.url.netloc}"
+    site = f"{scheme}://{request.url.netloc}"
     return Origins(site, f"{site}/queue", site, f"{site}/cdn")

@@ -9,13 +9,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stillmotion.api import platform_bundles, platform_keys, platform_operations, platform_requests
 from stillmotion.api import platform_parameters as parameters
+from stillmotion.api.access import FileAccessBoard
 from stillmotion.api.json import json_response
 from stillmotion.api.origins import origins
+from stillmotion.api.platform_embedded import EmbeddedReader
 from stillmotion.api.platform_engines import EngineBoard
 from stillmotion.api.platform_estimate import Estimate
 from stillmotion.api.platform_history import History
+from stillmotion.api.platform_serving import ServingBoard
 from stillmotion.api.platform_usage import UsageReport
+from stillmotion.api.samples import Samples
 from stillmotion.api.webhooks import WebhookLog
 from stillmotion.errors import (
     BadRequest,
@@ -36,18 +41,28 @@ LABELS = {"ltx-2": "LTX-2", "ltx-2.3": "LTX-2.3"}
 def create_platform(service: Service) -> Starlette:
     """The application below ``/v1``; its errors have a shape of their own."""
     catalogue, history, engines = _Catalogue(service), History(service), EngineBoard(service)
-    webhooks = WebhookLog(service)
+    webhooks, board = WebhookLog(service), FileAccessBoard(service)
     application = Starlette(
         routes=[
             Route("/models", catalogue.models, methods=["GET"]),
             Route("/models/pricing", catalogue.pricing, methods=["GET"]),
             Route("/models/pricing/estimate", Estimate(service).answer, methods=["POST"]),
+            Route("/models/serving", ServingBoard(service).answer, methods=["GET"]),
             Route("/models/usage", UsageReport(service).answer, methods=["GET"]),
             Route("/models/requests/by-endpoint", history.by_endpoint, methods=["GET"]),
             Route("/models/requests/{id}/payloads", history.delete_payloads, methods=["DELETE"]),
+            *platform_requests.routes(service),
+            Route("/samples", Samples(service).list, methods=["GET"]),
+            Route("/embedded-settings", EmbeddedReader(service).answer, methods=["POST"]),
+            *platform_operations.routes(service),
+            *platform_keys.routes(service),
+            *platform_bundles.routes(service),
             Route("/engines", engines.list, methods=["GET"]),
             Route("/engines/{name}/drain", engines.drain, methods=["POST"]),
             Route("/engines/{name}/resume", engines.resume, methods=["POST"]),
+            Route("/storage/files/acl", board.acl, methods=["GET"]),
+            Route("/storage/files/acl", board.set_acl, methods=["PUT"]),
+            Route("/storage/files/sign", board.sign, methods=["POST"]),
             Route("/webhooks", webhooks.list, methods=["GET"]),
             Route("/webhooks/{id}", webhooks.one, methods=["GET"]),
             Route("/webhooks/{id}/redeliver", webhooks.redeliver, methods=["POST"]),

@@ -86,6 +86,16 @@ def cursor(query: QueryParams, *kinds: type) -> list[Any] | None:
     return key
 
 
+def tristate(query: QueryParams, name: str) -> bool | None:
+    """None where nothing is said."""
+    return flag(query, name, False) if query.get(name) else None
+
+
+def instant(query: QueryParams, name: str) -> datetime | None:
+    """A time, one of UTC where it has no offset; None where there is none."""
+    return _instant(query, name, UTC)
+
+
 def zone(query: QueryParams) -> tzinfo:
     name = query.get("timezone") or "UTC"
     if name == "UTC":

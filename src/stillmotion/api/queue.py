@@ -6,17 +6,17 @@ from starlette.routing import Route
 
 from stillmotion.api import wire
 from stillmotion.api.callers import tenant
+from stillmotion.api.delivery import Told, peer_of
 from stillmotion.api.faults import error_response
 from stillmotion.api.json import json_response
 from stillmotion.api.origins import origins
-from stillmotion.api.results import id_header, not_found, result_response
+from stillmotion.api.previews import preview_response
+from stillmotion.api.results import id_header, not_found, receipt_headers, result_response
 from stillmotion.api.status_stream import StatusStream
-from stillmotion.api.submission import max_queue, options, read_input
+from stillmotion.api.submission import TRUE, idempotency_key, max_queue, options, read_input
 from stillmotion.errors import AlreadyCompleted, NotFound, StillmotionError
 from stillmotion.service.faults import stored
 from stillmotion.service.service import Service
-
-TRUE = frozenset({"1", "true", "yes", "on"})
 
 
 def routes(service: Service) -> list[Route]:
@@ -29,6 +29,7 @@ def routes(service: Service) -> list[Route]:
             found += [
                 Route(request + "/status/stream" + slash, surface.status_stream, methods=["GET"]),
                 Route(request + "/status" + slash, surface.status, methods=["GET"]),
+                Route(request + "/preview" + slash, surface.preview, methods=["GET"]),
                 Route(request + "/cancel" + slash, surface.cancel, methods=["PUT"]),
                 Route(request + "/response" + slash, surface.result, methods=["GET"]),
                 Route(request + slash, surface.result, methods=["GET"]),
@@ -50,18 +51,26 @@ class _Surface:
         # Before anything is stored: refused is better than never called, for which a program would wait for ever.
         url = request.query_params.get("fal_webhook")
         webhook = None if url is None else self._service.webhooks.to(url, origins(request).files)
-        told, most, body = options(request), max_queue(request), await read_input(request)
-        receipt = await self._service.submit(owner, endpoint.id, body, options=told, webhook=webhook, max_queue=most)
-        answer = wire.submitted(origins(request).queue, receipt)
-        if webhook:
-            # Of the last attempt, on fal; ours all have the request's own.
-            answer["gateway_request_id"] = receipt.id
-        return json_response(answer, headers=id_header(receipt.id))
+        key, told, most = idempotency_key(request), options(request), max_queue(request)
+        body, peer = await read_input(request), peer_of(request)
+        reply = self._service.repeats.expect(lambda: peer.gone)
+        try:
+            receipt = await self._service.submit(
+                owner, endpoint.id, body, options=told, webhook=webhook, max_queue=most, key=key, reply=reply
+            )
+            answer = wire.submitted(origins(request).queue, receipt)
+            if webhook:
+                # Of the last attempt, on fal; ours all have the request's own.
+                answer["gateway_request_id"] = receipt.id
+            return Told(json_response(answer, headers=receipt_headers(receipt)), reply, peer)
+        except BaseException:
+            reply.end(written=False)
+            raise
 
     async def status(self, request: Request) -> Response:
         owner = await tenant(self._service, request)
         try:
-            view = await self._service.status(owner, *_address(request), logs=_wants_logs(request))
+            view = await self._service.status(owner, *_address(request), logs=_wants(request, "logs"))
         except NotFound:
             return not_found()
         code = 200 if view.completed else 202
@@ -69,7 +78,16 @@ class _Surface:
 
     async def status_stream(self, request: Request) -> Response:
         owner = await tenant(self._service, request)
-        return StatusStream(self._service, request, owner, *_address(request), logs=_wants_logs(request))
+        logs, progress = _wants(request, "logs"), _wants(request, "progress")
+        return StatusStream(self._service, request, owner, *_address(request), logs=logs, progress=progress)
+
+    async def preview(self, request: Request) -> Response:
+        owner = await tenant(self._service, request)
+        try:
+            picture = await self._service.preview(owner, *_address(request))
+        except NotFound:
+            return not_found()
+        return preview_response(request, picture)
 
     async def result(self, request: Request) -> Response:
         owner = await tenant(self._service, request)
@@ -97,8 +115,8 @@ def fault(error: StillmotionError) -> Response:
     return error_response(stored(error))
 
 
-def _wants_logs(request: Request) -> bool:
-    return request.query_params.get("logs", "").lower() in TRUE
+def _wants(request: Request, what: str) -> bool:
+    return request.query_params.get(what, "").lower() in TRUE
 
 
 def _address(request: Request) -> tuple[str, str]:

@@ -11,13 +11,17 @@ from stillmotion.api.inline import inline_response
 from stillmotion.api.json import json_response
 from stillmotion.api.origins import origins
 from stillmotion.errors import NotCompleted
-from stillmotion.service.service import Service
+from stillmotion.service.service import Receipt, Service
 from stillmotion.service.view import View
 from stillmotion.store.records import Error
 
 
 def id_header(id: str) -> dict[str, str]:
     return {"x-fal-request-id": id}
+
+
+def receipt_headers(receipt: Receipt) -> dict[str, str]:
+    return {**id_header(receipt.id), **({"idempotent-replayed": "true"} if receipt.repeated else {})}
 
 
 def not_found() -> Response:
@@ -29,7 +33,8 @@ def error_of(view: View) -> Error:
     return view.request.error or Error(kind="internal_error", message="Internal server error")
 
 
-async def result_response(service: Service, request: Request, view: View) -> Response:
+async def result_response(service: Service, request: Request, view: View, *, again: bool = False) -> Response:
+    """``again``: this may be asked for once more, so an output for one reader stays as long as one that nobody read."""
     found = view.request
     told = {
         "x-stillmotion-model": found.model,
@@ -45,6 +50,11 @@ async def result_response(service: Service, request: Request, view: View) -> Res
     if view.inline is None:
         return json_response(wire.output(origins(request).files, view.output), headers=headers)
     try:
-        return await inline_response(view.output, view.inline, headers, partial(service.received, found.id))
+        received = _stays if again else partial(service.received, found.id)
+        return await inline_response(view.output, view.inline, headers, received)
     except FileNotFoundError:
         return not_found()
+
+
+async def _stays() -> None:
+    return

@@ -1,6 +1,7 @@
 """Requests that live on their connection: ``POST /run/{endpoint}``, and the same with events while it is worked at.
 
-Both end with their connection: nobody else can read what they make.
+Both end with their connection: nobody else can read what they make. With an ``Idempotency-Key`` they are requests of
+the queue that this connection waits for: whoever says the key again, waits on or gets the same answer.
 
 A synchronous answer has its headers when the work is done, not before. Headers sent early would keep Node's fetch from
 giving up after 300 seconds, but they fix the status at 200, and every error of the work (422, 499, 504) would look like
@@ -8,7 +9,6 @@ an output; both clients decide by the status alone. What may take minutes belong
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
@@ -17,28 +17,29 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from stillmotion.api import wire
-from stillmotion.api.callers import tenant
+from stillmotion.api.callers import run_caller
 from stillmotion.api.events import KEEP_ALIVE, EventStream, event, until_gone
 from stillmotion.api.faults import error_body, fault_of
 from stillmotion.api.inline import inline_pieces
 from stillmotion.api.origins import origins
-from stillmotion.api.results import error_of, id_header, not_found, result_response
-from stillmotion.api.submission import max_queue, options, read_input
+from stillmotion.api.progress import ProgressReport
+from stillmotion.api.results import error_of, not_found, receipt_headers, result_response
+from stillmotion.api.submission import idempotency_key, max_queue, options, read_input
 from stillmotion.errors import AlreadyCompleted, NotFound
-from stillmotion.job import Progress
 from stillmotion.service.service import Receipt, Service
 from stillmotion.service.view import Follower, View
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""fal hands on whatever method its clients are told to use; with GET the input is the query, else the body."""
 HOLD_SECONDS = 5.0
 """How long the first event waits for the first step: a picture that cannot be had is then still told by the status."""
 
 
 def routes(service: Service) -> list[Route]:
     surface = _Runs(service)
-    methods = ["GET", "POST"]
     return [
-        *(Route("/run/{endpoint:path}/stream" + slash, surface.stream, methods=methods) for slash in ("", "/")),
-        Route("/run/{endpoint:path}", surface.run, methods=methods),
+        *(Route("/run/{endpoint:path}/stream" + slash, surface.stream, methods=METHODS) for slash in ("", "/")),
+        Route("/run/{endpoint:path}", surface.run, methods=METHODS),
     ]
 
 
@@ -53,7 +54,10 @@ class _Runs:
         try:
             await asyncio.wait([result, gone], return_when=asyncio.FIRST_COMPLETED)
             if result.done():
-                return await result_response(self._service, request, result.result())
+                view, told = result.result(), receipt_headers(receipt)
+                response = await result_response(self._service, request, view, again=receipt.lasting)
+                response.headers.update(told)
+                return response
             await leave(self._service, owner, receipt)
             raise ClientDisconnect
         except asyncio.CancelledError:
@@ -69,10 +73,19 @@ class _Runs:
         return _ModelStream(self._service, request, owner, receipt)
 
     async def _submit(self, request: Request) -> tuple[str, Receipt]:
-        owner = await tenant(self._service, request)
-        endpoint = self._service.endpoint(request.path_params["endpoint"].rstrip("/"))
-        told, most, body = options(request), max_queue(request), await read_input(request)
-        receipt = await self._service.submit(owner, endpoint.id, body, origin="run", options=told, max_queue=most)
+        id = request.path_params["endpoint"].rstrip("/")
+        owner = (await run_caller(self._service, request, id)).tenant
+        endpoint = self._service.endpoint(id)
+        key, told, most = idempotency_key(request), options(request), max_queue(request)
+        receipt = await self._service.submit(
+            owner,
+            endpoint.id,
+            await read_input(request),
+            origin="run" if key is None else "queue",
+            options=told,
+            max_queue=most,
+            key=key,
+        )
         return owner, receipt
 
 
@@ -86,10 +99,10 @@ class _ModelStream(Response):
         self._request = request
         self._owner = owner
         self._receipt = receipt
-        self._pace = _Pace()
+        self._report = ProgressReport()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(send, id_header(self._receipt.id))
+        stream = EventStream(send, receipt_headers(self._receipt))
         ended = False
         try:
             where = (self._owner, self._receipt.app, self._receipt.id)
@@ -103,7 +116,9 @@ class _ModelStream(Response):
                 if stream.opened or view.output is not None:
                     await self._end(stream, view)
                 else:
-                    await (await result_response(self._service, self._request, view))(scope, receive, send)
+                    again = self._receipt.lasting
+                    response = await result_response(self._service, self._request, view, again=again)
+                    await response(scope, receive, send)
         except NotFound:
             await (stream.end() if stream.opened else not_found()(scope, receive, send))
         finally:
@@ -130,7 +145,7 @@ class _ModelStream(Response):
             timer.cancel()
 
     def _event(self, view: View) -> bytes:
-        return event(wire.progress(view, self._pace.left(view.progress)))
+        return event(self._report.told(view))
 
     async def _end(self, stream: EventStream, view: View) -> None:
         if view.output is None:
@@ -145,29 +160,14 @@ class _ModelStream(Response):
                 await stream.send(piece)
             await stream.send(b"\n\n")
         await stream.end()
-        if view.inline is not None:
+        if view.inline is not None and not self._receipt.lasting:
             await self._service.received(view.request.id)
-
-
-class _Pace:
-    """How long the denoising will still take, by the steps that were seen; stages count alike, whatever they cost."""
-
-    def __init__(self) -> None:
-        self._first: tuple[float, float] | None = None
-
-    def left(self, progress: Progress | None) -> float | None:
-        """Seconds; None before there is anything to go by."""
-        if progress is None:
-            return None
-        now, done = time.monotonic(), wire.fraction(progress)
-        if self._first is None or done < self._first[1]:
-            self._first = now, done
-        since, from_ = self._first
-        return (now - since) / (done - from_) * (1 - done) if done > from_ else None
 
 
 async def leave(service: Service, owner: str, receipt: Receipt) -> None:
     """Nobody can read the result of a request whose connection is gone: the work ends with it."""
+    if receipt.lasting:
+        return
     try:
         await service.cancel(owner, receipt.app, receipt.id)
     except (AlreadyCompleted, NotFound):

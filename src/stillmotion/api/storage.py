@@ -14,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
+from stillmotion.api.access import admit
 from stillmotion.api.callers import tenant
 from stillmotion.api.files import file_response
 from stillmotion.api.json import json_response, read_object
 from stillmotion.api.origins import origins
-from stillmotion.api.storage_requests import file_name, lifetime, listed_parts, read_body, text_field
+from stillmotion.api.storage_requests import file_name, initial_acl, lifetime, listed_parts, read_body, text_field
 from stillmotion.errors import FileTooLargeError, Unauthorized
 from stillmotion.service.service import Service
 from stillmotion.service.uploads import Described, Owned, Uploads
@@ -109,7 +110,8 @@ class _Storage:
         return _stored(request, await self._uploads.complete(request.path_params["id"], listed, owned))
 
     async def get(self, request: Request) -> Response:
-        return file_response(request, *await self._uploads.file(_path(request)))
+        path, stored = await self._uploads.file(_path(request))
+        return file_response(request, path, stored, public=await admit(self._service, self._uploads, request, stored))
 
     async def _initiate(self, request: Request, *, multipart: bool) -> Response:
         sender = await tenant(self._service, request)
@@ -118,6 +120,7 @@ class _Storage:
             file_name=text_field(body, "file_name"),
             content_type=text_field(body, "content_type"),
             lifetime=lifetime(request),
+            acl=initial_acl(request),
         )
         id, path = await self._uploads.begin(sender, described, multipart=multipart)
         cdn = origins(request).cdn
@@ -148,6 +151,7 @@ def _described(request: Request) -> Described:
         file_name=file_name(headers.get("x-fal-file-name")),
         content_type=headers.get("content-type"),
         lifetime=lifetime(request),
+        acl=initial_acl(request),
     )
 
 

@@ -1,13 +1,14 @@
 """What clients say about their files, read from headers and bodies."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from stillmotion.errors import BadRequest
+from stillmotion.service.acl import Acl
 from stillmotion.service.uploads import Body
 
 PREFERENCE_HEADER = "x-fal-object-lifecycle-preference"
@@ -30,23 +31,37 @@ def file_name(header: str | None) -> str | None:
         return header
 
 
-def lifetime(request: Request, headers: tuple[str, ...] = LIFECYCLE_HEADERS) -> float | None:
+def lifetime(request: HTTPConnection, headers: tuple[str, ...] = LIFECYCLE_HEADERS) -> float | None:
     """Seconds that a file is to be kept: infinite for null or 0, as with fal; None when the sender says nothing valid.
 
     What cannot be read is ignored, never an error: the header is a preference.
     """
-    for name in headers:
-        try:
-            preference = orjson.loads(request.headers.get(name, ""))
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(preference, dict) and "expiration_duration_seconds" in preference:
+    for preference in _preferences(request, headers):
+        if "expiration_duration_seconds" in preference:
             seconds = preference["expiration_duration_seconds"]
             if seconds is None:
                 return math.inf
             if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds >= 0:
                 return float(seconds) or math.inf
     return None
+
+
+def initial_acl(request: HTTPConnection, headers: tuple[str, ...] = LIFECYCLE_HEADERS) -> Acl | None:
+    """Who may read a file from its beginning on; None when the sender says nothing of it. Raises BadRequest."""
+    for preference in _preferences(request, headers):
+        if preference.get("initial_acl") is not None:
+            return Acl.read(preference["initial_acl"])
+    return None
+
+
+def _preferences(request: HTTPConnection, headers: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for name in headers:
+        try:
+            preference = orjson.loads(request.headers.get(name, ""))
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(preference, dict):
+            yield preference
 
 
 def text_field(body: Mapping[str, Any], name: str) -> str | None:

@@ -4,10 +4,10 @@ import math
 import re
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from stillmotion.api.json import check_object, read_object
-from stillmotion.api.storage_requests import PREFERENCE_HEADER, lifetime
+from stillmotion.api.storage_requests import PREFERENCE_HEADER, initial_acl, lifetime
 from stillmotion.errors import BadRequest
 from stillmotion.store.records import PRIORITIES, Options, Priority
 
@@ -16,9 +16,12 @@ START_HEADERS = ("x-fal-request-start-timeout", "x-fal-request-timeout")
 MIN_START_SECONDS = 0.1
 MAX_QUEUE = 1_000_000
 """A longer queue is not counted to its end."""
-NOT_INPUT = frozenset({"fal_webhook", "fal_max_queue_length", "fal_jwt_token", "priority"})
+PREVIEW_HEADER = "x-stillmotion-preview"
+TRUE = frozenset({"1", "true", "yes", "on"})
+NOT_INPUT = frozenset({"fal_webhook", "fal_max_queue_length", "fal_jwt_token", "priority", "preview"})
 """Query parameters that are about the request, also where its input comes as query parameters."""
 
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
 TAG_KEY = re.compile(r"[a-z0-9._-]{1,64}")
 MAX_TAGS, MAX_TAG_VALUE, MAX_TAGS_LENGTH = 10, 256, 1024
 
@@ -40,8 +43,8 @@ async def read_input(request: Request) -> dict[str, object]:
     return found
 
 
-def options(request: Request) -> Options:
-    """Raises BadRequest for a start deadline or a priority that cannot be understood; other faults are ignored.
+def options(request: HTTPConnection) -> Options:
+    """Raises BadRequest for a start deadline, a priority or an ACL that cannot be understood; other faults are ignored.
 
     ``X-Fal-Runner-Hint`` is accepted without effect: an engine prefers requests by the weights that it has in memory.
     """
@@ -54,7 +57,20 @@ def options(request: Request) -> Options:
         private=headers.get("x-fal-store-io") == "0",
         file_seconds=kept if kept is not None and math.isfinite(kept) else None,
         tags=_tags(headers.get("x-fal-tags", "")),
+        # Beside the input and not in it: the schemas are fal's, and say nothing about how a request is watched.
+        preview=(headers.get(PREVIEW_HEADER) or request.query_params.get("preview", "")).lower() in TRUE,
+        acl=acl.text() if (acl := initial_acl(request, (PREFERENCE_HEADER,))) else None,
     )
+
+
+def idempotency_key(request: Request) -> str | None:
+    """By what the client will call this submit if it has to repeat it. Raises BadRequest."""
+    found = request.headers.getlist("idempotency-key")
+    if not found:
+        return None
+    if len(found) > 1 or not KEY.fullmatch(found[0]):
+        raise BadRequest("Idempotency-Key must be one header of 1 to 255 printable ASCII characters.")
+    return found[0]
 
 
 def max_queue(request: Request) -> int | None:
@@ -67,7 +83,7 @@ def max_queue(request: Request) -> int | None:
     return min(int(text[:20]), MAX_QUEUE)
 
 
-def _priority(request: Request) -> Priority:
+def _priority(request: HTTPConnection) -> Priority:
     text = request.headers.get("x-fal-queue-priority") or request.query_params.get("priority") or PRIORITIES[0]
     for priority in PRIORITIES:
         if text.lower() == priority:
@@ -75,7 +91,7 @@ def _priority(request: Request) -> Priority:
     raise BadRequest(f"X-Fal-Queue-Priority must be {' or '.join(PRIORITIES)}.")
 
 
-def _start_within(request: Request) -> float | None:
+def _start_within(request: HTTPConnection) -> float | None:
     for name in START_HEADERS:
         if (text := request.headers.get(name)) is not None:
             try:

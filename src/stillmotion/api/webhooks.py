@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from stillmotion.api import platform_parameters as parameters
 from stillmotion.api import wire
-from stillmotion.api.callers import tenant
+from stillmotion.api.callers import tenant_or_named
 from stillmotion.api.faults import error_body, fault_of
 from stillmotion.api.json import json_response
 from stillmotion.service.service import Service
@@ -69,13 +69,15 @@ def routes(service: Service) -> list[Route]:
 
 
 class WebhookLog:
-    """``GET /webhooks``, ``GET /webhooks/{id}`` and ``POST /webhooks/{id}/redeliver``, by a request's id."""
+    """``GET /webhooks``, ``GET /webhooks/{id}`` and ``POST /webhooks/{id}/redeliver``, by a request's id.
+
+    With ``?key=NAME`` those of another key, for an administrator."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._webhooks = service, service.webhooks
 
     async def list(self, request: Request) -> Response:
-        owner = await tenant(self._service, request)
+        owner = await tenant_or_named(self._service, request)
         after = parameters.cursor(request.query_params, int)
         most = parameters.limit(request.query_params, PAGE, MAX_PAGE)
         # One more than asked for tells whether there is another page.
@@ -90,11 +92,11 @@ class WebhookLog:
         )
 
     async def one(self, request: Request) -> Response:
-        owner = await tenant(self._service, request)
+        owner = await tenant_or_named(self._service, request)
         return _with_deliveries(*await self._webhooks.find(owner, request.path_params["id"]))
 
     async def redeliver(self, request: Request) -> Response:
-        owner = await tenant(self._service, request)
+        owner = await tenant_or_named(self._service, request)
         return _with_deliveries(*await self._webhooks.redeliver(owner, request.path_params["id"]))
 
 

@@ -84,7 +84,7 @@ def output(origin: str, stored: Any) -> Any:
             else output(origin, value)
             for key, value in stored.items()
         }
-    return stored
+    return [output(origin, each) for each in stored] if isinstance(stored, list) else stored
 
 
 def _logs(lines: Sequence[LogLine] | None) -> list[dict[str, Any]] | None:

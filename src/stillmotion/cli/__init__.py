@@ -40,12 +40,16 @@ def serve(
     insecure_http: Annotated[
         bool | None, typer.Option("--insecure-http", help="Serve http on --host too, not on loopback alone.")
     ] = None,
+    stop_at_eof: Annotated[
+        bool, typer.Option("--stop-at-eof", help="Stop when standard input ends: with the program that holds it.")
+    ] = False,
 ) -> None:
     """Run the server."""
     from stillmotion.cli.serve import serve_forever
 
     _exit(
         serve_forever,
+        stop_at_eof=stop_at_eof,
         host=host,
         port=port,
         tls_port=tls_port,

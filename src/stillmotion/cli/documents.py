@@ -3,7 +3,7 @@
 import sys
 from urllib.parse import urlsplit
 
-from stillmotion.endpoints.catalogue import CATALOGUE
+from stillmotion.endpoints.catalogue import catalogue
 from stillmotion.endpoints.documents.render import Kind, render
 from stillmotion.errors import ConfigurationError, NotFound
 from stillmotion.settings import Settings
@@ -11,9 +11,10 @@ from stillmotion.settings import Settings
 
 def print_document(kind: Kind, endpoint_id: str, *, url: str | None) -> int:
     """``url`` is where the document's links point; without it, where a server with these settings would listen."""
-    if endpoint_id not in CATALOGUE:
-        raise NotFound(f"no endpoint is called {endpoint_id!r}; there is {', '.join(CATALOGUE)}")
-    sys.stdout.write(render(kind, CATALOGUE[endpoint_id], CATALOGUE, _origin(url)))
+    endpoints = catalogue(Settings.load().endpoint_files)
+    if endpoint_id not in endpoints:
+        raise NotFound(f"no endpoint is called {endpoint_id!r}; there is {', '.join(endpoints)}")
+    sys.stdout.write(render(kind, endpoints[endpoint_id], endpoints, _origin(url)))
     return 0
 
 

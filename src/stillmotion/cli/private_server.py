@@ -51,7 +51,7 @@ def private_server(data: Path, engine: str | None = None, settings: Mapping[str,
     data.mkdir()
     log = data / "server.log"
     command = [sys.executable, "-m", "stillmotion", "serve", "--host", "127.0.0.1", "--port", "0", "--data", str(data)]
-    command += ["--engine", engine] if engine else []
+    command += ["--stop-at-eof", *(["--engine", engine] if engine else [])]
     if Settings.load().tls_port is not None:
         # The user's own server has it, or had https turned off.
         command += ["--tls-port", str(_free_port())]
@@ -59,7 +59,13 @@ def private_server(data: Path, engine: str | None = None, settings: Mapping[str,
     with log.open("wb") as stream:
         # In a group of its own: Ctrl-C is for the command, which may want to end its requests.
         server = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, env=os.environ | given, start_new_session=True
+            command,
+            # Nothing is ever written: it ends when this process does, however that is.
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=os.environ | given,
+            start_new_session=True,
         )
     try:
         yield _started(server, data, log)
@@ -70,6 +76,8 @@ def private_server(data: Path, engine: str | None = None, settings: Mapping[str,
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        assert server.stdin
+        server.stdin.close()
 
 
 def _started(server: "subprocess.Popen[bytes]", data: Path, log: Path) -> str:

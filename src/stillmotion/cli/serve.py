@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,9 +25,11 @@ ANY_ADDRESS = ("0.0.0.0", "::")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve_forever(**flags: Any) -> int:
+def serve_forever(*, stop_at_eof: bool = False, **flags: Any) -> int:
     settings = Settings.load(**flags)
     log.configure(settings.log_level)
+    if stop_at_eof:
+        threading.Thread(target=_stop_at_eof, daemon=True).start()
     run(_serve(settings))
     return 0
 
@@ -44,6 +47,9 @@ async def _serve(settings: Settings) -> None:
     def ready(addresses: Sequence[Address]) -> None:
         urls = {"https" if address.tls else "http": _url(address) for address in addresses}
         state.write_text(json.dumps({"pid": os.getpid(), **urls}))
+        if "https" in urls and is_loopback(settings.host):
+            bundle = local_tls(settings.data).bundle.resolve()
+            running.access.update(https=urls["https"], ca=str(bundle))
         _announce(urls, settings, first_key)
 
     first_key = await running.service.keys.first()
@@ -58,6 +64,14 @@ async def _serve(settings: Settings) -> None:
         with suppress(FileNotFoundError):
             state.unlink()
         await starting.__aexit__(None, None, None)
+
+
+def _stop_at_eof() -> None:
+    """A pipe ends with the process that holds its other end, also when that one had no time to stop anybody."""
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _listeners(settings: Settings) -> list[Listener]:

@@ -11,6 +11,8 @@ from stillmotion.edge.upstream import Upstream
 from stillmotion.tls import LocalTls, ensure_certificate
 
 PRELOAD = Path(__file__).with_name("route_fal.cjs")
+PYTHON_PRELOAD = Path(__file__).with_name("route_fal")
+"""A folder, whose ``sitecustomize`` Python loads by itself."""
 _REDIRECTIONS = ("FAL_RUN_HOST", "FAL_QUEUE_RUN_HOST", "SSL_CERT_DIR")
 """Taken out: under fal's own names the clients build the URLs that the server answers, and a directory of
 certificates would stand beside the file that holds ours."""
@@ -32,6 +34,7 @@ def surroundings(names: LocalTls, ports: Ports) -> dict[str, str]:
         **dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), bundle),
         "NODE_EXTRA_CA_CERTS": str(_node_certificates(kept.get("NODE_EXTRA_CA_CERTS"), names)),
         "NODE_OPTIONS": f"{kept.get('NODE_OPTIONS', '')} --require {json.dumps(str(PRELOAD))}".strip(),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(PYTHON_PRELOAD), kept.get("PYTHONPATH")))),
         "STILLMOTION_EXEC_TLS_PORT": str(ports.tls),
         "STILLMOTION_EXEC_NAMES": json.dumps(CERTIFICATE_NAMES),
     }

@@ -17,6 +17,7 @@ from stillmotion.edge.fal_hosts import is_fals
 from stillmotion.edge.upstream import HEAD_BYTES, Upstream
 
 HEAD_SECONDS = CONNECT_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
 CHUNK = 1 << 16
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -97,10 +98,11 @@ async def _listening(handler: Handler, **options: object) -> AsyncIterator[int]:
         except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError):
             pass  # either side may leave at any moment, or say what is no HTTP
         except asyncio.CancelledError:
-            pass  # the end of the proxy; asyncio's streams would print a cancelled handler as an error
+            # The end of the proxy; asyncio's streams would print a cancelled handler as an error.
+            writer.transport.abort()
         finally:
+            await _close(writer)
             open_connections.discard(task)
-            writer.close()
 
     # ``options`` is ``ssl`` or nothing, which the stubs cannot know.
     listener = await asyncio.start_server(handle, "127.0.0.1", 0, limit=HEAD_BYTES, **options)  # type: ignore[arg-type]
@@ -170,11 +172,26 @@ async def _join(near: Pair, far: Pair) -> None:
     ways = [asyncio.create_task(_carry(near[0], far[1])), asyncio.create_task(_carry(far[0], near[1]))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
+    except asyncio.CancelledError:
+        far[1].transport.abort()
+        raise
     finally:
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        far[1].close()
+        await _close(far[1])
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection for good: TLS waits for its peer, and would outlive the event loop if nobody waited."""
+    writer.close()
+    try:
+        await asyncio.wait_for(writer.wait_closed(), CLOSE_SECONDS)
+    except (OSError, TimeoutError):
+        writer.transport.abort()
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
 
 
 async def _carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

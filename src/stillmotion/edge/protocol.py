@@ -16,6 +16,7 @@ from stillmotion.edge import framing
 from stillmotion.edge.answer import encode
 from stillmotion.edge.deadline import Deadline
 from stillmotion.edge.limits import EdgeLimits
+from stillmotion.edge.peer import Peer
 
 HEAD_TOO_LARGE = "The request headers are too large"
 
@@ -58,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = Peer(transport)
         if self._is_one_too_many():
             transport.abort()
         else:
@@ -65,6 +67,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._peer.lost(exc)
         self._reading.clear()
         self._writing.clear()
         self._unset_keepalive_if_required()
@@ -100,6 +103,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {"stillmotion.peer": {"peer": self._peer}}
         self._phase = Phase.HEAD
         self._begun += 1
         self._raw_bytes = self._head_bytes = self._fields = self._body_bytes = self._surplus = 0
@@ -151,13 +155,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            self._writing.set(self._limits.stall_seconds, self.transport.abort)
+            self._writing.set(self._limits.stall_seconds, self._peer.cut)
         elif self._phase is Phase.BODY and not self._is_busy():
             self._reading.set(self._limits.linger_seconds, self._close)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._writing.set(self._limits.stall_seconds, self.transport.abort)
+        self._writing.set(self._limits.stall_seconds, self._peer.cut)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -251,4 +255,4 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         self.transport.close()
-        self._writing.set(self._limits.stall_seconds, self.transport.abort)
+        self._writing.set(self._limits.stall_seconds, self._peer.cut)

@@ -23,6 +23,7 @@ from stillmotion.edge.limits import EdgeLimits
 from stillmotion.edge.protocol import GuardedProtocol
 from stillmotion.edge.signals import Stop, stop_signals
 from stillmotion.edge.sockets import Address, Listener
+from stillmotion.edge.websocket import GuardedWebSocket
 from stillmotion.tls import LocalTls
 
 T = TypeVar("T")
@@ -95,6 +96,7 @@ class _Server:
             proxy_headers=bool(trusted_proxies),
             forwarded_allow_ips=list(trusted_proxies),
             timeout_keep_alive=limits.idle_seconds,
+            ws=functools.partial(GuardedWebSocket, limits),  # type: ignore[arg-type]  # it is called, whatever it is
             ws_max_size=limits.websocket_message_bytes,
         )
         self._config.load()

@@ -27,12 +27,16 @@ _REMEMBERED = 4
 
 _ENCODER_MAPS, _DECODER_MAPS, _UPSAMPLER_MAPS, _AUDIO_MAPS = 6.0, 5.15, 4.1, 7.2
 """Widest maps that are alive at once: a residual branch with its padded and normalised copies."""
+_PICTURE_MAPS = 1.5
+"""Of the decoder, where it decodes one latent frame alone: that gives one picture, not 8."""
 _VOCODER_BYTES = 1300 * 48_000
 """Of a second of sound: ten maps of the last level."""
 
 _CHANNELS = 3
 _CONVERTED = 8 * 6
 """Frames in fp32 on their way to YUV: decoding hands 8 on at a time, which become 6 copies."""
+_SHOWN = 4
+"""Copies in fp32 of a frame that becomes a preview picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,19 @@ def decoding(widths: Widths, cells: int, frames: int) -> int:
     side = widths.side_ratio // widths.patch
     places = cells * side**2 * frames * widths.frame_ratio
     return int(_DECODER_MAPS * places * widths.decoder_channels * widths.itemsize)
+
+
+def previewing(widths: Widths, tokens: Tokens, cells: int, pixels: int) -> int:
+    """A picture of ``pixels`` between two steps, decoded in tiles of ``cells``: what it takes more than the step did.
+
+    The feed-forward of the step is over by then, and larger from about 30 frames on.
+    """
+    side = widths.side_ratio // widths.patch
+    places = cells * side**2 * widths.frame_ratio
+    decoded = int(_PICTURE_MAPS * places * widths.decoder_channels * widths.itemsize)
+    shown = _CHANNELS * pixels * _SHOWN * FP32_BYTES
+    step = tokens.video * widths.video * _FEED_FORWARD * widths.itemsize
+    return max(0, decoded + shown - step)
 
 
 def pictures(widths: Widths, pixels: int, frames: int) -> int:

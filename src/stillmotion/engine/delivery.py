@@ -46,6 +46,15 @@ def _between(frames: Tensor, positions: Sequence[float]) -> Tensor:
     return torch.lerp(frames[lower], frames[upper], weight.view(-1, *[1] * (frames.ndim - 1)))
 
 
+def shown(frames: Tensor, width: int, height: int) -> Tensor:
+    """The part of ``frames`` (..., rows, columns) that a canvas of ``width`` x ``height`` shows, in their own size."""
+    rows, columns = frames.shape[-2:]
+    scale = max(height / rows, width / columns, 1)
+    height, width = max(1, round(height / scale)), max(1, round(width / scale))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return frames[..., top : top + height, left : left + width]
+
+
 def to_canvas(frames: Tensor, width: int, height: int) -> Tensor:
     """Centres ``frames`` (frames, 3, rows, columns) on a canvas of ``width`` x ``height``.
 

@@ -32,6 +32,7 @@ from stillmotion.engine.occupancy import Occupancy, networks_of
 from stillmotion.engine.parallel.context import split_context
 from stillmotion.engine.parallel.group import Group, Parallel
 from stillmotion.engine.parts import Parts
+from stillmotion.engine.preview import Offer, offering
 from stillmotion.engine.sampler import Denoise
 from stillmotion.engine.stages import Images, Latents, StageRun
 from stillmotion.engine.text import Embedding, TextEmbedder
@@ -72,6 +73,7 @@ class _Task:
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     on_log: Callable[[str], None]
+    offer_preview: Offer | None
     mode: Mode
     plan: Plan
     seconds: dict[str, float]
@@ -215,20 +217,22 @@ class Engine:
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
         on_log: Callable[[str], None] = lambda message: None,
+        offer_preview: Offer | None = None,
         loras: Mapping[str, Path] = NO_FILES,
         mode: Mode = "auto",
     ) -> Generation:
         """Computes ``job``; ``images`` holds each keyframe's picture, already re-compressed as the manifest asks.
 
         ``loras``: the file of each LoRA that is not bundled, by name. ``on_progress`` is called after every denoising
-        step, ``on_log`` with what is worth telling. The same job gives the same bytes on the same machine, whatever
-        ran before: all randomness comes from ``job.seed``. Raises ``sampler.Stopped`` when ``should_stop()`` is true
+        step, ``on_log`` with what is worth telling. ``offer_preview`` is called before ``on_progress``, where there is
+        room for a picture. The same job gives the same bytes on the same machine, whatever ran before and whatever is
+        previewed: all randomness comes from ``job.seed``. Raises ``sampler.Stopped`` when ``should_stop()`` is true
         between two steps, OutOfMemory, EngineError for a job that this engine cannot do, or InputError at the name of a
         LoRA of ``loras`` that does not fit.
         """
         check_job(job, self.manifest.model())
         selections = [select_loras(stage, self.manifest, self._folder, loras) for stage in job.stages]
-        task = _Task(job, images, on_progress, should_stop, on_log, mode, self._plan(job), {})
+        task = _Task(job, images, on_progress, should_stop, on_log, offer_preview, mode, self._plan(job), {})
         with loras_blamed(loras):
             latents = self._latents(task, selections)
         return self._decoded(task, latents)
@@ -279,7 +283,7 @@ class Engine:
                 start = run.enlarge(before)
 
         with parts.measured("denoise", *task.names(index)):
-            self._occupancy.bring(task.plan, f"denoise {index + 1}")
+            on_estimate = self._bring_network(task, index)
             denoise = self._denoise(task, run, held, task.plan.stages[index], *texts)
             latents = run.denoise(
                 denoise,
@@ -287,10 +291,21 @@ class Engine:
                 start,
                 on_step=lambda step: task.report(parts, index, step),
                 should_stop=task.should_stop,
+                on_estimate=on_estimate,
             )
         if isinstance(denoise, Denoiser) and denoise.report:
             task.on_log(f"{place(task.job, index)}: {denoise.report}")
         return latents
+
+    def _bring_network(self, task: _Task, index: int) -> Callable[[Tensor], None] | None:
+        """Has the transformer on the device and, where pictures are wanted, the VAE; what offers them at each step."""
+        if task.offer_preview is None:
+            self._occupancy.bring(task.plan, f"denoise {index + 1}")
+            return None
+        if not self._occupancy.bring_previewed(task.plan, index):
+            task.on_log(f"{place(task.job, index)}: no preview pictures, the VAE has no room beside the transformer")
+            return None
+        return offering(task.offer_preview, self._components.vae, task.job, task.plan.decoded_cells)
 
     def _denoise(
         self,

@@ -69,6 +69,8 @@ class StageChoice:
     """Whether keys and values of the texts are kept."""
     denoised_tokens: int | None
     """Of a tile; ``None``: the whole canvas."""
+    preview: int = 0
+    """Bytes that a preview picture takes beyond those of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,18 @@ class Plan:
 
     def phase(self, name: str) -> Phase:
         return next(phase for phase in self.phases if phase.name == name)
+
+    def previewed(self, stage: int) -> Phase | None:
+        """The denoising of ``stage`` (0 is the first) with the VAE beside the transformer, for preview pictures.
+
+        None: there is no room for it, or only in place of blocks that would then come anew in every step.
+        """
+        phase = self.phase(f"denoise {stage + 1}")
+        both = replace(
+            phase, networks=(*phase.networks, "vae"), activations=phase.activations + self.stages[stage].preview
+        )
+        fits = self.level != "streamed" and self.weights(both) + both.activations <= self.room.device
+        return both if fits else None
 
     def weights(self, phase: Phase) -> int:
         """Bytes of weights that are on the device in ``phase`` at least."""
@@ -174,6 +188,7 @@ def _host_holds(footprint: Footprint, room: Room) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Fitted:
     choice: StageChoice
+    tokens: Tokens
     activations: int
 
 
@@ -206,7 +221,10 @@ class _Fitter:
             room=self._room,
             footprint=self._footprint,
             phases=tuple(self._phases(fitted, decoding)),
-            stages=tuple(each.choice for each in fitted),
+            stages=tuple(
+                replace(each.choice, preview=self._preview(stage, each.tokens, cells))
+                for stage, each in zip(self._work.stages, fitted, strict=True)
+            ),
             decoded_cells=cells,
         )
 
@@ -267,7 +285,14 @@ class _Fitter:
             text_keys=text_keys,
             cached=stage.cached,
         )
-        return _Fitted(StageChoice(batched=batched, text_keys=text_keys, denoised_tokens=None), int(MARGIN * size))
+        choice = StageChoice(batched=batched, text_keys=text_keys, denoised_tokens=None)
+        return _Fitted(choice, tokens, int(MARGIN * size))
+
+    def _preview(self, stage: StageSize, tokens: Tokens, cells: int) -> int:
+        tile = self._tilings.of(stage, cells)[0]
+        return int(
+            MARGIN * activations.previewing(self._widths, tokens, len(tile.rows) * len(tile.columns), stage.pixels)
+        )
 
     def _decoding(self, stage: StageSize) -> tuple[int, int]:
         """Cells of a tile, and the bytes that decoding takes with them."""

@@ -11,7 +11,7 @@ from stillmotion.engine.compilation import is_compiled
 from stillmotion.engine.components import Components
 from stillmotion.engine.footprint import upsampler_name
 from stillmotion.engine.lora.adapters import Adapters, Report, Selection
-from stillmotion.engine.memory_plan import Plan
+from stillmotion.engine.memory_plan import Phase, Plan
 from stillmotion.engine.parallel.group import Group
 from stillmotion.engine.residency.lanes import lane_to
 from stillmotion.engine.residency.networks import Residency
@@ -65,7 +65,15 @@ class Occupancy:
 
     def bring(self, plan: Plan, phase: str) -> None:
         """Has the networks of ``phase`` on the device, and room for its work."""
-        wanted = plan.phase(phase)
+        self._bring(plan.phase(phase))
+
+    def bring_previewed(self, plan: Plan, stage: int) -> bool:
+        """As ``bring`` for the denoising of ``stage``, with the VAE beside it where there is room: whether there is."""
+        previewed = plan.previewed(stage)
+        self._bring(previewed or plan.phase(f"denoise {stage + 1}"))
+        return previewed is not None
+
+    def _bring(self, wanted: Phase) -> None:
         beside = wanted.activations + self._kept_sets
         if self._kept_sets and self._whole + beside > self._budget.room.device:
             # Sets of merged weights make room first: to merge again takes less than to bring networks back.

@@ -44,8 +44,11 @@ def sample(
     eta: float = 0.0,
     on_step: Callable[[int], None],
     should_stop: Callable[[], bool],
+    on_estimate: Callable[[State], None] | None = None,
 ) -> State:
     """Clean latents. ``sigmas`` fall to 0; ``on_step`` gets the steps done so far. Raises ``Stopped``.
+
+    ``on_estimate`` gets the clean estimate that each step went towards, before ``on_step``, and must not write to it.
 
     ``start``: what is refined, see ``noised``; ``None`` where the first of ``sigmas`` is 1, which leaves nothing of it.
     ``gamma``: weight of gradient estimation, see ``_Gradient``; 0 is off. ``eta``: share of each step's noise that is
@@ -66,6 +69,8 @@ def sample(
             state = State(conditioning.hold(state.video), state.audio)
         else:
             state = euler(state, clean, sigma, next_sigma)
+        if on_estimate is not None:
+            on_estimate(clean)
         on_step(step)
     return state
 

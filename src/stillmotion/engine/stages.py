@@ -89,8 +89,12 @@ class StageRun:
         *,
         on_step: Callable[[int], None],
         should_stop: Callable[[], bool],
+        on_estimate: Callable[[Tensor], None] | None = None,
     ) -> Latents:
-        """The clean latents; ``start`` is what ``enlarge`` gave, ``None`` in the first stage. Raises Stopped."""
+        """The clean latents; ``start`` is what ``enlarge`` gave, ``None`` in the first stage. Raises Stopped.
+
+        ``on_estimate`` is shown those of the video, as they are expected after each step.
+        """
         clean = sample(
             denoise,
             self._noise(held),
@@ -101,9 +105,13 @@ class StageRun:
             eta=RESTART_ETA if self.stage.restart else 0.0,
             on_step=on_step,
             should_stop=should_stop,
+            on_estimate=None if on_estimate is None else lambda clean: on_estimate(self._video(clean)),
         )
+        return Latents(self._video(clean), clean.audio)
+
+    def _video(self, state: State) -> Tensor:
         grid = self.grid
-        return Latents(unpack(clean.video[:, : grid.tokens], grid.frames, grid.rows, grid.columns), clean.audio)
+        return unpack(state.video[:, : grid.tokens], grid.frames, grid.rows, grid.columns)
 
     def _tokens(self, latents: Latents, held: Conditioning) -> State:
         """``latents`` as a state whose appended tokens are 0: keyframes are none of what was upsampled."""

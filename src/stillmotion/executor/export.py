@@ -1,6 +1,7 @@
 """Frames and sound of a finished computation to the file that was promised."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from stillmotion.errors import EngineError
 from stillmotion.job import Media, Work
 from stillmotion.media.containers import held, open_writer
+from stillmotion.media.poster import write_poster
 from stillmotion.media.probe import probe_media
 from stillmotion.media.pump import Pump
 from stillmotion.media.rates import frame_rate
@@ -28,18 +30,33 @@ def export_video(
 ) -> tuple[Media, float]:
     """Writes ``work.output`` while ``frames`` are still being computed; what is in it, and the encoder's seconds.
 
+    ``work.poster``, if it is wanted, is written from the first frame; that it cannot be made fails nothing.
     ``frames``: chunks ``(n, height * 3 // 2, width)`` of planar BT.709 YUV; ``audio``: ``(channels, samples)`` in
     -1..1 or None; a GIF leaves it out. Raises Interrupted once ``should_stop()``, EngineError when the file is not
     what the job promises, and whatever ``frames`` raises; no file is left behind then.
     """
     try:
-        seconds = _write(work, frames, audio, sample_rate, should_stop)
+        seconds = _write(work, _with_poster(work, frames), audio, sample_rate, should_stop)
         media = probe_media(work.output)
         _compare(work, media)
     except BaseException:
-        Path(work.output).unlink(missing_ok=True)
+        for path in (work.output, work.poster):
+            if path is not None:
+                Path(path).unlink(missing_ok=True)
         raise
     return media, seconds
+
+
+def _with_poster(work: Work, frames: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+    """``frames`` unchanged. A poster takes 20 ms here, where the picture is at hand; from the file it takes a process
+    of its own and a decoder."""
+    missing = work.poster
+    for chunk in frames:
+        if missing is not None:
+            with suppress(OSError, ValueError):
+                write_poster(chunk[0], work.job.width, work.job.height, missing)
+            missing = None
+        yield chunk
 
 
 def _write(

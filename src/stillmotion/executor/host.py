@@ -35,6 +35,7 @@ from stillmotion.executor.messages import (
     decode,
     encode,
 )
+from stillmotion.executor.previews import Previews
 from stillmotion.executor.ranks import JOIN, Followers, meeting_place
 from stillmotion.job import Cancelled, Done, Event, Failed, Job, Log, Progress, Work
 from stillmotion.media.confinement import end_with_parent
@@ -81,6 +82,7 @@ class Attempt:
     def __init__(self, work: Work, channel: Channel, home: "Home", stop: threading.Event) -> None:
         self._work, self._channel, self._home, self._stop = work, channel, home, stop
         self._inspection = Inspection(work.job, home.checker.get, self._log, stop.is_set)
+        self._previews: Previews | None = None
 
     def perform(self) -> Event:
         """Reports logs and progress on the way; the terminal event is returned."""
@@ -106,6 +108,7 @@ class Attempt:
         prepared = time.perf_counter() - began
         if self._home.followers is not None:
             self._home.followers.follow(replace(self._work, job=job))
+        self._previews = self._begin_previews()
         generation = engine.generate(
             job,
             images,
@@ -113,12 +116,15 @@ class Attempt:
             on_progress=self._progress,
             should_stop=self._home.engines.agreed(self._stop.is_set),
             on_log=self._log,
+            offer_preview=self._previews.offer if self._previews else None,
         )
         frames = self._inspection.watch(generation.frames)
         media, encoding = export_video(
             self._work, frames, generation.audio, generation.sample_rate, should_stop=self._stop.is_set
         )
         seconds = {"prepare": prepared, **generation.seconds, "encode": encoding}
+        if self._previews is not None:
+            seconds["previews"] = self._previews.seconds  # a part of denoise
         if self._inspection.checked:
             seconds["safety"] = self._inspection.seconds
         seconds["total"] = time.perf_counter() - began
@@ -144,10 +150,18 @@ class Attempt:
         self._inspection.admit_prompt(expansion.text)
         return replace(job, prompt=expansion.text), expansion
 
+    def _begin_previews(self) -> Previews | None:
+        if self._work.preview is None:
+            return None
+        if self._inspection.is_watching:  # it sees frames of the finished video; nobody shall see them before
+            self._log("no preview pictures: the safety checker sees the video first")
+            return None
+        return Previews(self._work.preview, self._log)
+
     def _progress(self, progress: Progress) -> None:
         stage = f", stage {progress.stage + 1} of {progress.stages}" if progress.stages > 1 else ""
         self._log(f"denoising step {progress.step} of {progress.total}{stage}")
-        self._report(progress)
+        self._report(replace(progress, preview=self._previews.newest() if self._previews else None))
 
     def _log(self, message: str, level: Literal["INFO", "WARN"] = "INFO") -> None:
         self._report(Log(message=message[:MAX_LOG], level=level))

@@ -52,6 +52,11 @@ class Inspection:
             for name, picture in pictures.items():
                 self._refuse(name, self._checker.picture(picture), f"the picture of {name}")
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether a checker is to see what is made: known once ``admit`` has ended."""
+        return self._checker is not None
+
     def admit_prompt(self, prompt: str) -> None:
         """A prompt that was rewritten since ``admit`` saw it; raises as that does."""
         if self._checker is not None:

@@ -1,4 +1,4 @@
-"""What the mock engine shows and sounds: a window that glides over the input picture, and a quiet tone."""
+"""What the mock engine shows and sounds: a window that glides over the input picture, sketches of it, a quiet tone."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from stillmotion.errors import EngineError
 from stillmotion.job import Job, Work
 from stillmotion.media.yuv import planar
 
@@ -18,6 +17,9 @@ SAMPLE_RATE = 24_000
 
 CHUNK_BYTES = 8 << 20
 """Frames are handed on in chunks of about this size, so that memory does not grow with the clip."""
+
+SKETCH_SIDE = 320
+"""Longest side of a sketch in pixels."""
 
 TRAVEL = 0.15
 """The window travels this part of the picture's width and height from the first frame to the last."""
@@ -44,11 +46,30 @@ def tone(job: Job) -> npt.NDArray[np.float32]:
     return np.stack([wave, wave]).astype(np.float32)
 
 
+class Sketch:
+    """The input picture as it emerges from grain, small and in the delivery's shape; what previews show."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._clean: npt.NDArray[np.float64] | None = None
+
+    def at(self, done: float) -> Bytes:
+        """RGB (rows, columns, 3) when the part ``done`` of all steps is done."""
+        job = self._work.job
+        if self._clean is None:
+            scale = min(1, SKETCH_SIDE / max(job.width, job.height))
+            size = max(1, round(job.width * scale)), max(1, round(job.height * scale))
+            self._clean = np.asarray(_cover(_picture(self._work), size), np.float64)
+        grain = np.random.default_rng(job.seed).uniform(0, 255, self._clean.shape)
+        return np.rint(done * self._clean + (1 - done) * grain).astype(np.uint8)
+
+
 def _picture(work: Work) -> Image.Image:
     first = min(work.job.keyframes, key=lambda keyframe: keyframe.frame, default=None)
     path = work.images.get("image_url") or (work.images[first.image] if first else None)
     if path is None:
-        raise EngineError("the mock engine shows the input picture, and this work has none")
+        # Of endpoints that begin with no picture; ``_light`` makes it another one for every seed.
+        return Image.linear_gradient("L").convert("RGB")
     with Image.open(path) as image:
         return image.convert("RGB")
 

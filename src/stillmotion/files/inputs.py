@@ -5,17 +5,18 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import unquote
 
-from stillmotion.errors import FileDownloadError, NotFound
+from stillmotion.errors import FileDownloadError, Forbidden, NotFound
 from stillmotion.files.data_uris import is_data_uri, write_data_uri
 from stillmotion.files.offline import Fetches
 from stillmotion.files.streams import check_size, removed_on_failure
 
-OwnFiles = Callable[[str], Path | None]
-"""The file behind a URL of this server, None if the URL is not one of ours; raises NotFound if the file is gone."""
+OwnFiles = Callable[[str, str], Awaitable[Path | None]]
+"""The file behind a URL of this server for a tenant, None if the URL is not one of ours; raises NotFound if the file is
+gone, Forbidden if the tenant may not read it."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _FILE_URL = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).*)", re.IGNORECASE | re.DOTALL)
@@ -34,23 +35,27 @@ class Inputs:
         self._own = own
         self._local_paths = local_paths
 
-    async def bring(self, url: str, target: Path) -> None:
+    async def bring(self, url: str, target: Path, tenant: str) -> None:
         """Writes what ``url`` points to into ``target``, whose folder exists, and leaves no file when it cannot.
+
+        ``tenant`` is who asks for it: of this server's own files, he gets those that he may read.
 
         Raises FileDownloadError or FileTooLargeError; the limit of the fetcher holds for every source.
         """
         if is_data_uri(url):
             await asyncio.to_thread(write_data_uri, url, target, self._fetcher.max_bytes)
-        elif (path := self._find_local(url)) is not None:
+        elif (path := await self._find_local(url, tenant)) is not None:
             await asyncio.to_thread(_copy, path, url, target, self._fetcher.max_bytes)
         else:
             await self._fetcher.fetch(url, target)
 
-    def _find_local(self, url: str) -> Path | None:
+    async def _find_local(self, url: str, tenant: str) -> Path | None:
         try:
-            own = self._own(url)
+            own = await self._own(url, tenant)
         except NotFound:
             raise FileDownloadError("the file is no longer on this server") from None
+        except Forbidden as error:
+            raise FileDownloadError(error.message) from None
         if own is not None:
             return own
         scheme = _SCHEME.match(url)

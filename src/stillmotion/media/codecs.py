@@ -19,7 +19,7 @@ def _graded(name: str, *values: int, **common: str) -> ByQuality:
     return {quality: {name: str(value), **common} for quality, value in zip(QUALITIES, values, strict=True)}
 
 
-VIDEO: Mapping[Literal["mp4", "webm", "mov", "gif"], ByWriteMode] = {
+VIDEO: Mapping[str, ByWriteMode] = {
     # x264's rate factor: 23 is its own default, 17 is taken for visually lossless. At one factor a slow preset often
     # makes the larger file (it keeps more detail), so the modes aim at like quality: fast spends bytes, small time.
     "mp4": {

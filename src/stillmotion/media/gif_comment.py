@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,3 +56,17 @@ def _skip_palette(file: BinaryIO, flags: bytes) -> None:
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     while (length := file.read(1)) and length[0]:
         yield file.read(length[0])
+
+
+def last_comment(tail: bytes) -> str | None:
+    """The comment that ends a GIF, as ``append_comment`` wrote it; ``tail`` is the end of the file."""
+    mark = bytes([_EXTENSION, _COMMENT])
+    at = tail.rfind(mark)
+    while at >= 0:
+        file = BytesIO(tail[at + len(mark) :])
+        data = b"".join(_blocks(file))
+        # The marks may occur in a picture or in the text; only in front of the end mark it is this comment.
+        if data and file.read() == _TRAILER:
+            return data.decode(errors="replace")
+        at = tail.rfind(mark, 0, at)
+    return None

@@ -15,6 +15,9 @@ from stillmotion.media.writer import SETTINGS_KEY
 BRANDS = {"isom": "video/mp4", "qt  ": "video/quicktime"}
 """Major brand of the file (ISO/IEC 14496-12) to media type, for the containers of ``job.Encoding``."""
 
+PICTURES = {"gif": "image/gif", "png_pipe": "image/png"}
+"""FFmpeg's name of a format to media type."""
+
 WEBM_DOCTYPE = b"\x42\x82\x84webm"
 """The element of the first 64 bytes that tells WebM from Matroska (RFC 8794, 11.2.4)."""
 
@@ -68,8 +71,8 @@ def _rate(container: InputContainer, stream: VideoStream, num_frames: int) -> Fr
 
 
 def _content_type(path: Path, container: InputContainer) -> str:
-    if container.format.name == "gif":
-        return "image/gif"
+    if picture := PICTURES.get(container.format.name):
+        return picture
     if brand := container.metadata.get("major_brand"):
         return BRANDS[brand]
     with path.open("rb") as file:

@@ -16,9 +16,11 @@ from stillmotion.errors import EngineLost, GenerationTimeout, StillmotionError, 
 from stillmotion.executor.base import Executor
 from stillmotion.files.blobs import LocalBlobs
 from stillmotion.job import Cancelled, Done, Failed, Log, Progress, Work
+from stillmotion.media.thumbnail import CONTENT_TYPE as POSTER_TYPE
 from stillmotion.service import faults
 from stillmotion.service.changes import progress_of
 from stillmotion.service.clock import wall_clock
+from stillmotion.service.expectation import effort_of
 from stillmotion.service.journal import Journal
 from stillmotion.service.models import Models
 from stillmotion.service.preparation import Preparation, Prepared
@@ -29,6 +31,8 @@ from stillmotion.store.records import (
     Claim,
     Error,
     FailedFor,
+    FileRole,
+    Made,
     Outcome,
     State,
     StoredFile,
@@ -42,6 +46,9 @@ Result = TypeVar("Result")
 
 FILES_PATH = "/files/"
 """Where outputs are served; stored outputs hold this path, and the wire puts the client's own host before it."""
+
+MAX_PREVIEW = 1 << 16
+"""Bytes of a preview picture; engines make them smaller than 20 kB."""
 
 StopReason = Literal["cancelled", "lost", "stopping", "deadline"]
 ENGINE_LOST = Error(kind=EngineLost.kind, message="The runner disconnected in every attempt.")
@@ -97,6 +104,8 @@ class Attempt:
         self._preparing = True
         self.progress: Progress | None = None
         """The last denoising step that was done, once there is one."""
+        self.preview: bytes | None = None
+        """The newest preview picture, a JPEG; where one was asked for, once there is one."""
         self._adopted: list[str] = []
         self._execution_seconds = 0.0
         self._gpu_seconds: float | None = None
@@ -225,6 +234,8 @@ class Attempt:
                 case Log():
                     self._journal.add(event.message, event.level)
                 case Progress():
+                    if event.preview and work.preview:
+                        self.preview = await asyncio.to_thread(_read_small, Path(work.preview.path)) or self.preview
                     self.progress = event
                     self._announce(progress_of(self.id))
                 case Done() | Failed() | Cancelled():
@@ -242,22 +253,42 @@ class Attempt:
         name = await self._parts.blobs.adopt(made, made.suffix.lstrip("."))
         self._adopted.append(name)
         output = endpoint.respond(job, done.media, FILES_PATH + name)
-        now, kept = time.time(), self._claim.file_seconds
-        file = StoredFile(
-            name=name,
-            content_type=done.media.content_type,
-            size=done.media.size,
-            expires_at=None if kept is None else now + kept,
-        )
+        now = time.time()
+        file = self._file(name, "output", done.media.content_type, done.media.size, now)
         return Succeeded(
             output=json.dumps(output),
-            files=(file,),
+            files=(file, *await self._poster(prepared.work.poster, now)),
             model=job.model,
             safety=safety,
             inference_seconds=round(self._execution_seconds, 3),
             charge=prepared.charge,
             ephemeral=prepared.ephemeral,
             forget_at=now + policy.sync_mode if prepared.ephemeral or self._claim.private else None,
+            effort=effort_of(job),
+            made=Made(
+                seed=None if self._claim.private else job.seed,
+                width=done.media.width,
+                height=done.media.height,
+                num_frames=done.media.num_frames,
+                fps=done.media.fps,
+            ),
+        )
+
+    async def _poster(self, path: str | None, now: float) -> tuple[StoredFile, ...]:
+        """The small picture beside the video, where there is one."""
+        made = None if path is None else Path(path)
+        if made is None or not made.is_file():
+            return ()
+        size = made.stat().st_size
+        name = await self._parts.blobs.adopt(made, made.suffix.lstrip("."))
+        self._adopted.append(name)
+        return (self._file(name, "poster", POSTER_TYPE, size, now),)
+
+    def _file(self, name: str, role: FileRole, content_type: str, size: int, now: float) -> StoredFile:
+        kept = self._claim.file_seconds
+        expires = None if kept is None else now + kept
+        return StoredFile(
+            name=name, content_type=content_type, size=size, expires_at=expires, role=role, acl=self._claim.acl
         )
 
     async def _finish(self, outcome: Outcome | _Retry) -> State | None:
@@ -293,6 +324,16 @@ class Attempt:
                     log.exception("the end of an attempt could not be stored", request=self.id)
                     return None
                 await asyncio.sleep(0.5)
+
+
+def _read_small(path: Path) -> bytes | None:
+    """The file's bytes; None where it is absent, or larger than anybody would keep in memory for each request."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_PREVIEW + 1)
+    except OSError:
+        return None
+    return content if len(content) <= MAX_PREVIEW else None
 
 
 def _state(outcome: Outcome) -> State:

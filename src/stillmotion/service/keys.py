@@ -13,11 +13,11 @@ import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from stillmotion.errors import BadRequest, Forbidden, Unauthorized
+from stillmotion.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from stillmotion.service.clock import wall_clock
 from stillmotion.store import keys
 from stillmotion.store.driver import Store
-from stillmotion.store.records import Scope
+from stillmotion.store.records import Key, Scope
 from stillmotion.store.transitions import Transaction
 
 LOCAL_TENANT = "local"
@@ -37,6 +37,8 @@ class Caller:
 
     tenant: str
     admin: bool
+    key: str | None = None
+    """The id of the key that says so; None: nobody is asked for one."""
 
 
 LOCAL = Caller(LOCAL_TENANT, admin=True)
@@ -68,11 +70,21 @@ class Keys:
         if key is None or not right or key.revoked_at is not None:
             self._accepted.pop(known, None)
             raise Unauthorized("invalid key credentials")
-        caller = Caller(key.tenant, admin=key.scope == "admin")
+        caller = Caller(key.tenant, admin=key.scope == "admin", key=key.id)
         self._accepted[known] = (time.monotonic() + REMEMBERED_SECONDS, caller)
         while len(self._accepted) > REMEMBERED:
             self._accepted.popitem(last=False)
         return caller
+
+    async def holder(self, id: str | None) -> Caller:
+        """Whose key the one with this id is, for what is done on its behalf and is never administration. Raises
+        Unauthorized when it works no longer; None is one where nobody is asked for any."""
+        if not self._required:
+            return LOCAL
+        key = await self._store.read(keys.get(id)) if id else None
+        if key is None or key.revoked_at is not None:
+            raise Unauthorized("invalid key credentials")
+        return Caller(key.tenant, admin=False, key=key.id)
 
     async def administrator(self, authorization: str | None) -> Caller:
         """As ``caller``; raises Forbidden unless it may administer."""
@@ -80,6 +92,30 @@ class Keys:
         if not caller.admin:
             raise Forbidden
         return caller
+
+    @property
+    def required(self) -> bool:
+        return self._required
+
+    async def every(self) -> list[Key]:
+        """The oldest first, revoked ones included."""
+        return await self._store.read(keys.every())
+
+    async def create(self, name: str, scope: Scope) -> str:
+        """``id:secret`` of a new key for the tenant ``name``, which is told this once. Raises BadRequest."""
+        key, transaction = new_key(name, scope)
+        await self._store.write(transaction)
+        return key
+
+    async def revoke(self, id: str) -> None:
+        """Raises NotFound for one that does not work any more, BadRequest for the last one that may administer."""
+        working = [key for key in await self.every() if key.revoked_at is None]
+        admins = [key.id for key in working if key.scope == "admin"]
+        if self._required and admins == [id]:
+            raise BadRequest("this is the last admin key; make another one first")
+        if not await self._store.write(keys.revoke(id, now=wall_clock())):
+            raise NotFound(f"There is no key {id!r}, or it was revoked before")
+        self._accepted.clear()
 
     async def first(self) -> str | None:
         """A first admin key, where keys are required and there is none that works; it is told this once."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from stillmotion.endpoints.documents.facts import FACTS
+from stillmotion.endpoints.documents.facts import facts_of
 from stillmotion.endpoints.prices import CURRENCY, billable_units
 from stillmotion.errors import BadRequest, NotFound
 from stillmotion.service.attempt import Parts
@@ -77,9 +77,9 @@ class Ledger:
                 title=endpoint.title,
                 summary=endpoint.summary,
                 family=endpoint.model_family,
-                category=FACTS[endpoint.id].category,
-                kind=FACTS[endpoint.id].kind,
-                tags=FACTS[endpoint.id].tags,
+                category=facts_of(endpoint.id).category,
+                kind=facts_of(endpoint.id).kind,
+                tags=facts_of(endpoint.id).tags,
             )
             for endpoint in self._parts.endpoints.values()
         ]
@@ -113,17 +113,18 @@ class Ledger:
         return [await self._with_payload(key, request) for key, request in found]
 
     async def delete_payloads(self, tenant: str, id: str) -> list[tuple[str, str | None]]:
-        """Deletes input, output and output files of a request that has ended.
+        """Deletes input, output and output files of a request that has ended, and what was made of them.
 
-        Returns the name of each file, with the reason if it could not be deleted. Files that the input names are not
-        ours. Raises NotFound, and BadRequest while the request waits or runs.
+        Returns the name of each output file, with the reason if it could not be deleted. Files that the input names
+        are not ours. Raises NotFound, and BadRequest while the request waits or runs.
         """
-        state, names = await self._store.write(transitions.delete_payloads(tenant, id))
+        state, files = await self._store.write(transitions.delete_payloads(tenant, id))
         if state is None:
             raise NotFound(f"Request {id!r} not found")
         if state not in TERMINAL:
             raise BadRequest("The request has not ended; cancel it or wait, then delete its payloads.")
-        return [(name, await self._delete(name)) for name in names]
+        deleted = [(name, role, await self._delete(name)) for name, role in files]
+        return [(name, fault) for name, role, fault in deleted if role in (None, "output")]
 
     async def _delete(self, name: str) -> str | None:
         try:

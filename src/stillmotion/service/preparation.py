@@ -12,7 +12,7 @@ from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.endpoint import Endpoint
 from stillmotion.endpoints.prices import Price
 from stillmotion.errors import InputError
-from stillmotion.job import Job, Model, Work
+from stillmotion.job import Job, Model, Preview, Work
 from stillmotion.media.image import ImageLimits
 from stillmotion.media.sandbox import normalise
 from stillmotion.service.expansion import PromptServer, expand_for
@@ -26,8 +26,8 @@ Tell = Callable[..., None]
 
 
 class Inputs(Protocol):
-    async def bring(self, url: str, target: Path) -> None:
-        """Puts the file that ``url`` names at ``target``; raises InputError."""
+    async def bring(self, url: str, target: Path, tenant: str) -> None:
+        """Puts the file that ``url`` names, and that ``tenant`` may read, at ``target``; raises InputError."""
         ...
 
 
@@ -52,6 +52,8 @@ class Preparation:
     """Whether a file says how it was made."""
     decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Images decoded at once: one of 64 megapixels takes up to 1.2 GB."""
+    preview_seconds: float = 1.0
+    """Least time between two preview pictures of one request."""
 
     async def prepare(self, claim: Claim, endpoint: Endpoint, model: Model, folder: Path, tell: Tell) -> "Prepared":
         """What ``claim`` asks ``model`` for, its files in ``folder``, which is its own. Raises InputError."""
@@ -60,7 +62,7 @@ class Preparation:
             tell(f"unknown fields are ignored: {', '.join(sorted(unknown))}", "WARN")
         request = endpoint.parse(raw, self.bounds)
         self.safety.admit(request, id=claim.fence.id)
-        images, sizes = await self._bring_images(endpoint.images(request), folder)
+        images, sizes = await self._bring_images(endpoint.images(request), folder, claim.tenant)
         loras = await self._bring_loras(endpoint.loras(request, model), folder)
         plan = endpoint.plan(request, sizes, _seed(request, claim), model)
         job = self.safety.demanded(plan.job, request)
@@ -74,6 +76,7 @@ class Preparation:
         if expansion is not None:
             tell(expansion.note, expansion.level)
             self.safety.admit_prompt(job, given=request.prompt, id=claim.fence.id)
+        ephemeral = bool(getattr(request, "sync_mode", False))
         work = Work(
             id=folder.name,
             job=job,
@@ -81,17 +84,20 @@ class Preparation:
             images=images,
             output=str(folder / f"output.{plan.encoding.container}"),
             loras=loras,
+            # Not of what is for one reader, or for no history.
+            poster=None if ephemeral or claim.private else str(folder / "poster.webp"),
+            preview=Preview(path=str(folder / "preview.jpg"), seconds=self.preview_seconds) if claim.preview else None,
         )
-        return Prepared(work=work, charge=charge, raw=raw, ephemeral=bool(getattr(request, "sync_mode", False)))
+        return Prepared(work=work, charge=charge, raw=raw, ephemeral=ephemeral)
 
     async def _bring_images(
-        self, urls: Mapping[str, str], folder: Path
+        self, urls: Mapping[str, str], folder: Path, tenant: str
     ) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
         images, sizes = {}, {}
         for name, url in urls.items():
             fetched, upright = folder / f"{name}.fetched", folder / f"{name}.png"
             try:
-                await self.inputs.bring(url, fetched)
+                await self.inputs.bring(url, fetched, tenant)
                 async with self.decoding:
                     info = await normalise(fetched, upright, self.images)
             except InputError as error:

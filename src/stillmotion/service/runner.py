@@ -67,6 +67,10 @@ class Runner:
         """The last denoising step of the attempt at ``id``, if this process is making one."""
         return next((attempt.progress for attempt in self._attempts.values() if attempt.id == id), None)
 
+    def preview(self, id: str) -> bytes | None:
+        """The newest preview picture of the attempt at ``id``, if this process is making one that has any."""
+        return next((attempt.preview for attempt in self._attempts.values() if attempt.id == id), None)
+
     async def drain(self, seconds: float) -> None:
         """Claims nothing more; attempts that are not done after ``seconds`` are given back, uncounted."""
         self._claiming = False

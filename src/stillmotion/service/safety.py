@@ -28,7 +28,8 @@ class SafetyPolicy:
     def admit(self, request: Any, *, id: str) -> None:
         """Raises ContentPolicyViolation at ``prompt``; to be asked before anything is fetched or computed."""
         if self.applies(request):
-            self._refuse(request.prompt, request.prompt, id)
+            prompt = getattr(request, "prompt", "")
+            self._refuse(prompt, prompt, id)
 
     def admit_prompt(self, job: Job, *, given: str, id: str) -> None:
         """A prompt that was rewritten since ``admit`` saw it as ``given``; raises as that does."""

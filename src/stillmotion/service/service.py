@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,46 @@ from stillmotion.endpoints.documents.render import Kind, render
 from stillmotion.endpoints.endpoint import Endpoint
 from stillmotion.errors import AlreadyCompleted, NotFound, Unavailable, ValidationError
 from stillmotion.service import faults
+from stillmotion.service.about import About
+from stillmotion.service.access import ABSENT, FileAccess
+from stillmotion.service.access_tokens import AccessTokens
+from stillmotion.service.acl import Acl
 from stillmotion.service.attempt import FILES_PATH, Parts
+from stillmotion.service.card_samples import TENANT as SAMPLES
+from stillmotion.service.card_samples import CardSamples
 from stillmotion.service.changes import Changes, progress_of
 from stillmotion.service.clock import wall_clock
+from stillmotion.service.embedded import EmbeddedSettings
 from stillmotion.service.engines import Engine
+from stillmotion.service.fingerprint import fingerprint
+from stillmotion.service.forecast import Forecast, forecast
 from stillmotion.service.forgetting import forget_output
-from stillmotion.service.keys import Keys
+from stillmotion.service.history import History
+from stillmotion.service.keys import LOCAL_TENANT, Keys
 from stillmotion.service.ledger import Ledger
+from stillmotion.service.operations import Operations
+from stillmotion.service.photographs import Photographs
+from stillmotion.service.playables import Playables
+from stillmotion.service.pulls import ModelShelf
 from stillmotion.service.queue_positions import QueuePositions
+from stillmotion.service.repeats import Repeats, Reply
 from stillmotion.service.runner import MOVED, MOVED_SECONDS, QUEUE, Runner
+from stillmotion.service.serving import Served, served
 from stillmotion.service.start_deadlines import START_BY
 from stillmotion.service.view import Follower, View
 from stillmotion.service.webhook_delivery import OUTBOX
 from stillmotion.service.webhooks import Webhooks
 from stillmotion.service.weights import weights_key
-from stillmotion.store import transitions
+from stillmotion.store import duplicates, transitions
 from stillmotion.store.records import (
-    PRIORITIES,
     TERMINAL,
     Error,
     LogLine,
     NewRequest,
     Options,
     Origin,
+    OwnedFile,
     Request,
-    StoredFile,
     Webhook,
 )
 
@@ -53,6 +68,10 @@ class Receipt:
     id: str
     app: str
     queue_position: int
+    repeated: bool
+    """An earlier submit stored it."""
+    lasting: bool
+    """It goes on when the connection that asked for it ends."""
 
 
 class Service:
@@ -65,9 +84,13 @@ class Service:
         runner: Runner,
         webhooks: Webhooks,
         keys: Keys,
+        access: FileAccess,
+        tokens: AccessTokens,
+        repeats: Repeats,
         *,
         strict_submit: bool,
         min_free: int,
+        about: About,
     ) -> None:
         self._parts = parts
         self._store = parts.store
@@ -80,6 +103,19 @@ class Service:
         self.ledger = Ledger(parts)
         self.webhooks = webhooks
         self.keys = keys
+        self.about = about
+        self._playables = Playables(parts.store, parts.blobs, min_free=min_free)
+        self.history = History(parts, self._playables)
+        self.photographs = Photographs()
+        self.samples = CardSamples(
+            lambda: self, parts, changes, about, lambda: runner.engines, self.ledger.delete_payloads
+        )
+        self.embedded = EmbeddedSettings(parts.blobs, parts.endpoints)
+        self.operations = Operations(parts, (LOCAL_TENANT, SAMPLES))
+        self.shelf = ModelShelf(about)
+        self.repeats = repeats
+        self.access = access
+        self.tokens = tokens
 
     def endpoint(self, id: str) -> Endpoint:
         """Raises NotFound for an endpoint that is not served, told as fal tells it."""
@@ -113,16 +149,24 @@ class Service:
         options: Options | None = None,
         webhook: Webhook | None = None,
         max_queue: int | None = None,
+        key: str | None = None,
+        reply: Reply | None = None,
     ) -> Receipt:
         """Stores a request; when this returns it is on disk. ``webhook``, from ``webhooks.to``, is told of its end.
 
+        With the ``key`` of an earlier submit of the tenant's it is about that one's request, and with a ``reply``, from
+        ``repeats.expect``, about that of an equal one whose reply was lost. The caller ends the reply.
+
         Input that fails the schema is stored too and is completed at once with its error, as fal does; with
-        ``strict_submit`` it raises ValidationError instead. Raises NotFound, and Unavailable when nothing was stored.
+        ``strict_submit`` it raises ValidationError instead. Raises NotFound, and Unavailable, QueueFull and
+        IdempotencyKeyReused when nothing was stored.
         """
         endpoint = self.endpoint(endpoint_id)
         await self._check_ready()
         error, weights = self._examine(endpoint, body)
         options = options or Options()
+        if options.acl is not None:
+            options = replace(options, acl=await self.access.kept(Acl.stored(options.acl)))
         new = NewRequest(
             id=str(uuid.uuid4()),
             tenant=tenant,
@@ -130,19 +174,29 @@ class Service:
             endpoint=endpoint.id,
             origin=origin,
             input=orjson.dumps(body).decode(),
+            prompt=prompt if isinstance(prompt := body.get("prompt"), str) else None,
             max_attempts=self._parts.policy.max_attempts if options.retry else 1,
             weights=weights,
             options=options,
             webhook=webhook,
         )
+        digest = await _digest(new, body, key, reply)
         now = wall_clock()
         lines = [LogLine(at=now, level="ERROR", message=error.message)] if error else []
-        seq = await self._store.write(transitions.submit(new, now=now, error=error, lines=lines, max_queue=max_queue))
-        self._changes.announce(OUTBOX if error else QUEUE)
-        if options.start_within is not None:
-            self._changes.announce(START_BY)
-        position = await self._positions.of(PRIORITIES.index(options.priority), seq)
-        return Receipt(id=new.id, app=endpoint.app, queue_position=position)
+        identity = self.repeats.identity(digest, new.id, key=key, reply=reply)
+        stored = await self._store.write(
+            duplicates.submit(new, identity, now=now, error=error, lines=lines, max_queue=max_queue)
+        )
+        if reply is not None:
+            reply.id = stored.id
+        if not stored.repeated:
+            self._changes.announce(OUTBOX if error else QUEUE)
+            if options.start_within is not None:
+                self._changes.announce(START_BY)
+        position = await self._positions.of(stored.priority, stored.seq) if stored.state == "queued" else 0
+        return Receipt(
+            id=stored.id, app=endpoint.app, queue_position=position, repeated=stored.repeated, lasting=origin == "queue"
+        )
 
     async def status(self, tenant: str, app: str, id: str, *, logs: bool = False) -> View:
         request = await self._find(tenant, app, id)
@@ -152,6 +206,14 @@ class Service:
             logs=await self._store.read(transitions.get_logs(id)) if logs else None,
             progress=self._runner.progress(id),
         )
+
+    async def preview(self, tenant: str, app: str, id: str) -> bytes:
+        """The newest picture, a JPEG, of what is becoming of a running request. Raises NotFound where there is none."""
+        await self._find(tenant, app, id)
+        picture = self._runner.preview(id)
+        if picture is None:
+            raise NotFound
+        return picture
 
     async def result(self, tenant: str, app: str, id: str) -> View:
         """The request with its output, if it is done; its ``request.state`` says what else it may be.
@@ -165,8 +227,10 @@ class Service:
         if stored is None:
             raise NotFound
         output = orjson.loads(stored)
+        if not request.ephemeral:
+            return View(request=request, output=output)
         name = output["video"]["url"].removeprefix(FILES_PATH)
-        return View(request=request, output=output, inline=self._parts.blobs.path(name) if request.ephemeral else None)
+        return View(request=request, output=output, inline=self._parts.blobs.path(name))
 
     async def received(self, id: str) -> None:
         """The one reader of an inline output has it: only the row remains."""
@@ -183,14 +247,14 @@ class Service:
     async def follow(
         self, tenant: str, app: str, id: str, *, logs: bool, progress: bool = False
     ) -> "AsyncIterator[Follower]":
-        """The request as it changes, for as long as the block lasts; with ``progress`` every step is a change.
+        """The request as it changes, for as long as the block lasts; with ``progress`` every step is a change, and
+        the newest preview picture is told too.
 
         Raises NotFound.
         """
         with self._changes.watch(id, MOVED, *([progress_of(id)] if progress else [])) as watch:
             request = await self._find(tenant, app, id)
-            steps = self._runner.progress if progress else None
-            yield Follower(request, watch, self._store, self._position, steps, logs=logs)
+            yield Follower(request, watch, self._store, self._position, self._runner if progress else None, logs=logs)
 
     async def cancel(self, tenant: str, app: str, id: str) -> None:
         """A queued request ends at once, a running one between two steps. Raises AlreadyCompleted, NotFound."""
@@ -203,13 +267,12 @@ class Service:
         self._changes.announce_soon(MOVED, MOVED_SECONDS)
         self._changes.announce(OUTBOX)
 
-    async def file(self, name: str) -> tuple[Path, StoredFile]:
-        """Path and description of a stored file. Names are unguessable, so whoever has one may read it."""
-        path = self._parts.blobs.path(name)
+    async def file(self, name: str) -> tuple[Path, OwnedFile]:
+        """Path and description of a stored file; who may read it is for ``access`` to say."""
         stored = await self._store.read(transitions.get_file(name))
         if stored is None:
-            raise NotFound("File not found")
-        return path, stored
+            raise NotFound(ABSENT)
+        return self._parts.blobs.path(name), stored
 
     async def ready(self) -> None:
         """Raises Unavailable, with the reason, when a submit would be refused."""
@@ -227,6 +290,21 @@ class Service:
     async def resume_engine(self, name: str) -> Engine:
         """The engine takes requests again. Raises NotFound."""
         return self._runner.readmit(name)
+
+    def served(self) -> list[Served]:
+        """What every endpoint is made with right now."""
+        return served(self.endpoints, self._parts.models, self.engines, self.about)
+
+    async def forecast(self, endpoint_id: str, body: Mapping[str, Any], size: tuple[int, int] | None) -> Forecast:
+        """What an input would give; ``size`` is that of its upright picture, if it is known. Raises NotFound."""
+        endpoint = self.endpoint(endpoint_id)
+        model, bounds = self._parts.models.of(endpoint.id), self._parts.preparation.bounds
+        return await forecast(endpoint, body, size, model, bounds, self._store)
+
+    async def close(self) -> None:
+        """Ends what runs beside the requests."""
+        for each in (self.samples, self._playables, self.shelf):
+            await each.close()
 
     async def drain(self, seconds: float) -> None:
         """Refuses new requests, lets running ones finish for ``seconds``, gives the rest back to the queue."""
@@ -257,3 +335,11 @@ class Service:
                 raise
             return faults.stored(error), ""
         return None, weights_key(request)
+
+
+async def _digest(new: NewRequest, body: Mapping[str, Any], key: str | None, reply: Reply | None) -> str:
+    """Of what makes a submit a repetition: under a key its input and who is told of its end, without one everything."""
+    asked = (new.endpoint, body, new.webhook and new.webhook.url)
+    if key is not None:
+        return await fingerprint(*asked)
+    return await fingerprint(*asked, new.tenant, new.options) if reply is not None else ""

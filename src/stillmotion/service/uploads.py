@@ -16,6 +16,8 @@ import structlog
 from stillmotion.errors import BadRequest, NotFound, StillmotionError, Unavailable
 from stillmotion.files.blobs import LocalBlobs, new_name
 from stillmotion.files.uploads import UploadParts
+from stillmotion.service.access import ABSENT, FileAccess, is_over
+from stillmotion.service.acl import Acl
 from stillmotion.service.clock import wall_clock
 from stillmotion.service.upload_names import (
     UPLOAD_EXTENSION,
@@ -28,7 +30,7 @@ from stillmotion.service.upload_tokens import UploadToken, UploadTokens
 from stillmotion.store import transitions
 from stillmotion.store import uploads as rows
 from stillmotion.store.driver import Store
-from stillmotion.store.records import Part, StoredFile, Upload
+from stillmotion.store.records import OwnedFile, Part, StoredFile, Upload
 from stillmotion.store.transitions import Transaction
 
 log = structlog.get_logger()
@@ -66,6 +68,7 @@ class Described:
     content_type: str | None = None
     lifetime: float | None = None
     """Seconds; infinite: for ever; None: it says nothing."""
+    acl: Acl | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +96,19 @@ class Uploads:
     """
 
     def __init__(
-        self, store: Store, blobs: LocalBlobs, parts: UploadParts, tokens: UploadTokens, policy: UploadPolicy
+        self,
+        store: Store,
+        blobs: LocalBlobs,
+        parts: UploadParts,
+        tokens: UploadTokens,
+        access: FileAccess,
+        policy: UploadPolicy,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._parts = parts
         self._tokens = tokens
+        self._access = access
         self._policy = policy
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -113,6 +123,7 @@ class Uploads:
         """Stores a file that comes whole; gives its path."""
         self._check_space(body.length)
         file_name, content_type = _clean(described)
+        acl = await self._access.kept(described.acl)
         name = new_name(UPLOAD_EXTENSION)
         with _disk_faults():
             async with self._blobs.incoming(self._checked(body), max_bytes=self._policy.max_bytes) as incoming:
@@ -125,6 +136,7 @@ class Uploads:
             size=size,
             file_name=file_name,
             expires_at=_end(self._lifetime(described), now),
+            acl=acl,
         )
         await self._name(file, rows.add_file(file, tenant=tenant, now=now))
         return upload_path(name, file_name)
@@ -144,6 +156,7 @@ class Uploads:
             multipart=multipart,
             state="open",
             expires_at=now + self._policy.unfinished,
+            acl=await self._access.kept(described.acl),
         )
         await self._store.write(rows.begin(upload, now=now, most=self._policy.max_unfinished))
         return upload.id, upload_path(upload.file, file_name)
@@ -201,12 +214,13 @@ class Uploads:
                     await self._join(upload, parts)
         return upload_path(upload.file, upload.file_name)
 
-    async def file(self, path: str) -> tuple[Path, StoredFile]:
-        """File and description of an upload; ``path`` is that of its URL, unquoted, after ``UPLOADS_PATH``."""
+    async def file(self, path: str) -> tuple[Path, OwnedFile]:
+        """File and description of an upload; ``path`` is that of its URL, unquoted, after ``UPLOADS_PATH``. Who may
+        read it is for ``FileAccess`` to say."""
         found = split_upload_path(path)
         stored = await self._store.read(transitions.get_file(found[0])) if found else None
-        if not found or stored is None or stored.file_name != found[1] or _is_over(stored):
-            raise NotFound("File not found")
+        if not found or stored is None or stored.file_name != found[1] or is_over(stored):
+            raise NotFound(ABSENT)
         return self._blobs.path(stored.name), stored
 
     async def _join(self, upload: Upload, parts: list[Part]) -> None:
@@ -227,6 +241,7 @@ class Uploads:
             size=size,
             file_name=upload.file_name,
             expires_at=_end(upload.lifetime, now),
+            acl=upload.acl,
         )
         if path.name != upload.file:
             # Left by an earlier try whose row could not be written: without the row nobody has read it.
@@ -307,10 +322,6 @@ def _size(path: Path) -> int:
 
 def _end(lifetime: float | None, now: float) -> float | None:
     return None if lifetime is None else now + lifetime
-
-
-def _is_over(stored: StoredFile) -> bool:
-    return stored.expires_at is not None and stored.expires_at <= wall_clock()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stillmotion.errors import NotFound
 from stillmotion.job import Progress
@@ -31,6 +31,8 @@ class View:
     output: dict[str, Any] | None = None
     progress: Progress | None = None
     """The last denoising step, while it runs in this process."""
+    preview: bytes | None = None
+    """The newest preview picture, a JPEG; told to followers of the progress alone."""
     inline: Path | None = None
     """The output's file, when the reader is to have it inside the answer; tell ``Service.received`` afterwards."""
 
@@ -43,10 +45,18 @@ class View:
         return units(self.request.charge)
 
 
+class Steps(Protocol):
+    """Who knows how far the requests are that run in this process, by their id."""
+
+    def progress(self, id: str) -> Progress | None: ...
+
+    def preview(self, id: str) -> bytes | None: ...
+
+
 class Follower:
     """Tells what is new about one request, when there is something new: made by ``Service.follow``."""
 
-    __slots__ = ("_after", "_logs", "_position", "_progress", "_request", "_seen", "_store", "_watch")
+    __slots__ = ("_after", "_logs", "_position", "_request", "_seen", "_steps", "_store", "_watch")
 
     def __init__(
         self,
@@ -54,7 +64,7 @@ class Follower:
         watch: Watch,
         store: Store,
         position: Callable[[Request], Awaitable[int | None]],
-        progress: Callable[[str], Progress | None] | None,
+        steps: Steps | None,
         *,
         logs: bool,
     ) -> None:
@@ -62,7 +72,7 @@ class Follower:
         self._watch = watch
         self._store = store
         self._position = position
-        self._progress = progress
+        self._steps = steps
         self._logs = logs
         self._after = 0
         self._seen: tuple[Any, ...] | None = None
@@ -98,7 +108,8 @@ class Follower:
             request=self._request,
             queue_position=await self._position(self._request),
             logs=lines if self._logs else None,
-            progress=self._progress(self._request.id) if self._progress else None,
+            progress=self._steps.progress(self._request.id) if self._steps else None,
+            preview=self._steps.preview(self._request.id) if self._steps else None,
         )
         seen = (view.request.state, view.queue_position, view.progress)
         if seen == self._seen and not view.logs:

@@ -11,7 +11,13 @@ class Store(Protocol):
     """A durable home of requests. Methods raise Unavailable when the database cannot take the work."""
 
     async def write(self, transaction: Transaction[Result]) -> Result:
-        """Runs ``transaction``; when this returns, what it wrote survives a crash of this machine."""
+        """Runs ``transaction``, after those that were asked for before; when this returns, what it wrote survives a
+        crash of this machine."""
+        ...
+
+    def note(self, transaction: Transaction[None]) -> None:
+        """Runs ``transaction`` in its turn and tells nobody what came of it: for what may be lost when this machine
+        crashes or the database cannot be written. Once it has run it survives a crash of this process."""
         ...
 
     async def read(self, transaction: Transaction[Result]) -> Result:

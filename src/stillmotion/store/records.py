@@ -60,7 +60,11 @@ class Options:
     """The history has neither its input nor its output, and both are deleted soon after its end."""
     file_seconds: float | None = None
     """How long its output files are kept; None: for ever."""
+    acl: str | None = None
+    """Who may read its output files, as JSON; None: as the server is set."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    preview: bool = False
+    """Whether small pictures are to be made of it while it is worked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,8 @@ class NewRequest:
     origin: Origin
     input: str
     """The body as JSON text."""
+    prompt: str | None = None
+    """For the history; None: nothing to show."""
     max_attempts: int
     weights: str = ""
     """Digest of the LoRAs that it needs."""
@@ -122,6 +128,12 @@ class Claim:
     weights: str
     private: bool
     file_seconds: float | None
+    preview: bool
+    acl: str | None
+
+
+FileRole = Literal["output", "poster", "playable"]
+"""What was made, a picture of it, and a copy that every browser plays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +145,17 @@ class StoredFile:
     """Of an upload: what its sender called it."""
     expires_at: float | None = None
     """Unix time at which it is deleted; None: it is kept."""
+    role: FileRole | None = None
+    """What it is to its request; None: an upload."""
+    acl: str | None = None
+    """Who may read it besides its tenant, as JSON; None: as the server is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnedFile(StoredFile):
+    """A file that is in the store."""
+
+    tenant: str
 
 
 UploadState = Literal["open", "sealed", "complete"]
@@ -153,6 +176,8 @@ class Upload:
     multipart: bool
     state: UploadState
     expires_at: float
+    acl: str | None
+    """Of its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +201,18 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What came of a success, in numbers for a listing."""
+
+    seed: int | None
+    """None: not to be shown."""
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
     output: str
     """The output object as JSON text."""
@@ -190,6 +227,9 @@ class Succeeded:
     """The output is for one reader only."""
     forget_at: float | None = None
     """Unix time at which the output is deleted; None: it is kept."""
+    effort: str | None = None
+    """The class of works that take about as long; None: not known."""
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

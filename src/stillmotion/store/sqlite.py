@@ -29,6 +29,9 @@ Result = TypeVar("Result")
 
 GROUP = 64
 """Most transactions in one commit: at 0.1 ms each the last of them waits 6 ms."""
+NOTE_SECONDS = 0.002
+"""How long a note waits for a write to go with: a client that submits one request after the other sends the next one
+within that, and a commit of its own costs 0.1 ms."""
 
 
 class SqliteStore:
@@ -39,6 +42,7 @@ class SqliteStore:
         self._statements = CompiledStatements()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._durable = True
         self._opened_at = time.monotonic()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
         self._read_connection = self._reader.submit(_connect, path, read_only=True).result()
@@ -85,6 +89,11 @@ class SqliteStore:
         # Shielded: a caller that gives up must not turn a commit that happens into one that it believes did not.
         return await asyncio.shield(asyncio.wrap_future(job.future))
 
+    def note(self, transaction: Transaction[None]) -> None:
+        # It wakes nobody and, when nothing else waits, syncs nothing: 0.1 ms of processor time less than a write.
+        if not self._closed:
+            self._jobs.put(_Job(transaction, durable=False))
+
     async def read(self, transaction: Transaction[Result]) -> Result:
         if self._closed:
             raise Unavailable("the store is closed")
@@ -124,8 +133,13 @@ class SqliteStore:
             while (job := self._jobs.get()) is not None:
                 group = [job]
                 last = False
-                while len(group) < GROUP and not self._jobs.empty():
-                    following = self._jobs.get()
+                patience = 0.0 if job.durable else NOTE_SECONDS
+                while len(group) < GROUP:
+                    try:
+                        following = self._jobs.get(timeout=patience) if patience else self._jobs.get_nowait()
+                    except queue.Empty:
+                        break
+                    patience = 0.0
                     if following is None:
                         last = True
                         break
@@ -138,6 +152,7 @@ class SqliteStore:
     def _commit(self, connection: sqlite3.Connection, group: "Sequence[_Job]") -> None:
         settled: list[Callable[[], None]] = []
         try:
+            self._set_durable(connection, any(job.durable for job in group))
             connection.execute("BEGIN IMMEDIATE")
             for job in group:
                 settled.append(self._attempt(connection, job))
@@ -151,6 +166,12 @@ class SqliteStore:
             return
         for announce in settled:
             announce()
+
+    def _set_durable(self, connection: sqlite3.Connection, durable: bool) -> None:
+        """Whether the next commit waits for the disk. One that does also brings what the others before it wrote."""
+        if durable != self._durable:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
 
     def _attempt(self, connection: sqlite3.Connection, job: "_Job") -> Callable[[], None]:
         """Runs one transaction inside the group; returns how to tell its caller once the group is on disk."""
@@ -172,15 +193,18 @@ class SqliteStore:
 class _Job:
     """One transaction on its way through the writer thread."""
 
-    __slots__ = ("future", "probe", "transaction")
+    __slots__ = ("durable", "future", "probe", "transaction")
 
     def __init__(
         self,
         transaction: Transaction[Any],
         future: "Future[Any] | None" = None,
         probe: Callable[[sqlite3.Connection], Any] | None = None,
+        *,
+        durable: bool = True,
     ) -> None:
         self.transaction = transaction
+        self.durable = durable
         self.future: Future[Any] = future or Future()
         self.probe = probe
 

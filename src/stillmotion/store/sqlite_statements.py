@@ -7,9 +7,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
+from stillmotion.store.duplicates import DUPLICATE_STATEMENTS
+from stillmotion.store.history_statements import HISTORY_STATEMENTS
 from stillmotion.store.keys import KEY_STATEMENTS
 from stillmotion.store.outbox_statements import OUTBOX_STATEMENTS
 from stillmotion.store.statements import STATEMENTS
+from stillmotion.store.summary_statements import SUMMARY_STATEMENTS
 from stillmotion.store.transitions import Transaction
 from stillmotion.store.upload_statements import UPLOAD_STATEMENTS
 
@@ -20,7 +23,8 @@ class CompiledStatements:
     """Every statement, compiled once."""
 
     def __init__(self) -> None:
-        every = (*STATEMENTS, *KEY_STATEMENTS, *OUTBOX_STATEMENTS, *UPLOAD_STATEMENTS)
+        requests = (*STATEMENTS, *SUMMARY_STATEMENTS, *HISTORY_STATEMENTS)
+        every = (*requests, *DUPLICATE_STATEMENTS, *KEY_STATEMENTS, *OUTBOX_STATEMENTS, *UPLOAD_STATEMENTS)
         self._texts = {id(statement): _compiled(statement) for statement in every}
 
     def run(self, connection: sqlite3.Connection, transaction: Transaction[Result]) -> Result:

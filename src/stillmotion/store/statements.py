@@ -48,8 +48,12 @@ _INTERNAL = {
     "weights",
     "start_by",
     "file_seconds",
+    "preview",
+    "pinned_at",
+    "effort",
+    "acl",
 }
-_COLUMNS = tuple(column for column in tables.requests.c if column.name not in _INTERNAL)
+REQUEST_COLUMNS = tuple(column for column in tables.requests.c if column.name not in _INTERNAL)
 _CHARGE = (_r.quantity, _r.unit, _r.unit_price, _r.cost)
 _HELD = (_r.id, _r.lease, _r.attempt, _r.max_attempts, _r.cancel_requested)
 _UNLEASED = {"lease": null(), "lease_expires": null()}
@@ -76,6 +80,8 @@ INSERT_REQUEST = (
         private=bindparam("private"),
         file_seconds=bindparam("file_seconds"),
         tags=bindparam("tags"),
+        preview=bindparam("preview"),
+        acl=bindparam("acl"),
     )
     .returning(_r.seq)
 )
@@ -91,6 +97,8 @@ INSERT_FILE = insert(tables.files).values(
     size=bindparam("size"),
     created_at=bindparam("now"),
     expires_at=bindparam("expires_at"),
+    role=bindparam("role"),
+    acl=bindparam("acl"),
 )
 
 
@@ -130,6 +138,8 @@ CLAIM = (
         _r.weights,
         _r.private,
         _r.file_seconds,
+        _r.preview,
+        _r.acl,
     )
 )
 GET_INPUT = select(_p.input).where(_p.request_id == bindparam("id"))
@@ -156,9 +166,10 @@ SETTLE = (
         gpu_seconds=bindparam("new_gpu_seconds"),
         ephemeral=bindparam("new_ephemeral"),
         forget_at=bindparam("new_forget_at"),
+        effort=bindparam("new_effort"),
         **_UNLEASED,
     )
-    .returning(_r.tenant)
+    .returning(_r.tenant, _r.seq)
 )
 SET_OUTPUT = update(tables.payloads).where(_p.request_id == bindparam("id")).values(output=bindparam("new_output"))
 
@@ -222,7 +233,7 @@ CANCEL_RUNNING = (
     .returning(_r.state)
 )
 GET_STATE = select(_r.state).where(_r.id == bindparam("id"))
-GET = select(*_COLUMNS).where(_r.id == bindparam("id"))
+GET = select(*REQUEST_COLUMNS).where(_r.id == bindparam("id"))
 GET_LOGS = select(_l.at, _l.level, _l.message).where(_l.request_id == bindparam("id")).order_by(_l.seq)
 GET_LOGS_AFTER = (
     select(_l.seq, _l.at, _l.level, _l.message)
@@ -237,7 +248,9 @@ NEWEST = select(func.coalesce(func.max(_r.seq), 0).label("seq"))
 QUEUE_LENGTH = select(func.count().label("length")).select_from(
     select(_r.seq).where(_r.state == "queued", _r.endpoint == bindparam("endpoint")).limit(bindparam("most")).subquery()
 )
-GET_FILE = select(_f.content_type, _f.size, _f.file_name, _f.expires_at).where(_f.name == bindparam("name"))
+GET_FILE = select(_f.content_type, _f.size, _f.file_name, _f.expires_at, _f.acl, _f.tenant).where(
+    _f.name == bindparam("name")
+)
 # With those of uploads whose parts were joined, but whose row was not written when the server died.
 ALL_FILES = select(_f.name).union_all(
     select(tables.uploads.c.file.label("name")).where(tables.uploads.c.state == "sealed")
@@ -267,7 +280,7 @@ FORGET_INPUT = (
     .values(input="null")
 )
 DELETE_PAYLOAD = delete(tables.payloads).where(_p.request_id == bindparam("id"))
-DELETE_FILES = delete(tables.files).where(_f.request_id == bindparam("id")).returning(_f.name)
+DELETE_FILES = delete(tables.files).where(_f.request_id == bindparam("id")).returning(_f.name, _f.role)
 GET_STATE_OF = select(_r.state).where(_r.id == bindparam("id"), _r.tenant == bindparam("tenant")).with_for_update()
 GET_PAYLOAD = (
     select(_p.input, _p.output)
@@ -290,7 +303,7 @@ def _listed(key: Any) -> Any:
     """Ended requests, greatest ``key`` first, from behind the one that was seen last."""
     after = bindparam("after_key", type_=Float)
     return (
-        select(*_COLUMNS, key.label("key"))
+        select(*REQUEST_COLUMNS, key.label("key"))
         .where(
             _ended(),
             or_(key < after, and_(key == after, _r.seq < bindparam("after_seq"))),

@@ -81,6 +81,14 @@ requests = Table(
     Column("tags", Text),
     # Which engine took it last.
     Column("engine", String(64)),
+    # Small pictures are to be made of it while it is worked at.
+    Column("preview", Boolean, nullable=False, server_default=false()),
+    # When its owner marked it. Null: not marked.
+    Column("pinned_at", Float),
+    # Of a success: how much was computed, as a class of like works; service/expectation.py.
+    Column("effort", String(24)),
+    # Who may read its output files, as JSON. Null: as the server is set.
+    Column("acl", Text),
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state"),
     CheckConstraint("(state = 'running') = (lease IS NOT NULL)", name="lease"),
     sqlite_autoincrement=True,
@@ -124,6 +132,26 @@ Index(
 )
 # A listing is one range of this index per endpoint, however many requests the others have.
 Index("ix_requests_ended", requests.c.tenant, requests.c.endpoint, requests.c.ended_at)
+# A page of the history is one range of one of these three, newest first.
+Index("ix_requests_history", requests.c.tenant, requests.c.created_at, requests.c.seq)
+Index("ix_requests_history_of", requests.c.tenant, requests.c.endpoint, requests.c.created_at, requests.c.seq)
+Index(
+    "ix_requests_pinned",
+    requests.c.tenant,
+    requests.c.created_at,
+    requests.c.seq,
+    sqlite_where=text("pinned_at IS NOT NULL"),
+    postgresql_where=text("pinned_at IS NOT NULL"),
+)
+Index(
+    "ix_requests_effort",
+    requests.c.endpoint,
+    requests.c.model,
+    requests.c.effort,
+    requests.c.seq,
+    sqlite_where=text("effort IS NOT NULL"),
+    postgresql_where=text("effort IS NOT NULL"),
+)
 Index(
     "ix_requests_forget",
     requests.c.forget_at,
@@ -137,6 +165,22 @@ payloads = Table(
     Column("request_id", String(36), ForeignKey("requests.id", ondelete="CASCADE"), primary_key=True),
     Column("input", Text, nullable=False),
     Column("output", Text),
+)
+
+# What a listing shows of a request without opening its payloads. It goes with them: what was deleted is not listed.
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("seq", Integer, ForeignKey("requests.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    # As it was sent, and folded for a search that does not ask for capitals. Null: private, or none was sent.
+    Column("prompt", Text),
+    Column("folded", Text),
+    # Of a success.
+    Column("seed", BigInteger),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("num_frames", Integer),
+    Column("fps", Float),
 )
 
 logs = Table(
@@ -164,6 +208,10 @@ files = Table(
     Column("file_name", String(100)),
     # Deleted then. Null: kept.
     Column("expires_at", Float),
+    # What it is to its request: "output", "poster" or "playable". Null: an upload.
+    Column("role", String(8)),
+    # Who may read it besides its tenant, as JSON. Null: as the server is set.
+    Column("acl", Text),
 )
 Index("ix_files_request", files.c.request_id)
 Index(
@@ -190,6 +238,8 @@ uploads = Table(
     # ``expires_at``, for a client that missed the answer and asks again.
     Column("state", String(8), nullable=False),
     Column("expires_at", Float, nullable=False),
+    # Of the file that it will be.
+    Column("acl", Text),
     CheckConstraint("state IN ('open', 'sealed', 'complete')", name="state"),
 )
 Index("ix_uploads_expires", uploads.c.expires_at)
@@ -277,4 +327,32 @@ keys = Table(
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
     CheckConstraint("scope IN ('api', 'admin')", name="scope"),
+)
+
+# Which request a client meant by an Idempotency-Key, for as long as it may send it again.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    # SHA-256 of what was asked for: the same key with anything else is refused.
+    Column("digest", String(64), nullable=False),
+    Column("request_id", String(36), ForeignKey("requests.id", ondelete="CASCADE"), nullable=False),
+    Column("expires_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("ix_idempotency_keys_expires", idempotency_keys.c.expires_at)
+
+# Requests whose submit was not answered, as far as anybody knows. Every submit without a key begins here and is gone
+# when its reply was written, so that there is one tree of few pages: its primary key.
+unanswered = Table(
+    "unanswered",
+    metadata,
+    # SHA-256 of what was asked for and by whom.
+    Column("digest", String(64), primary_key=True),
+    Column("request_id", String(36), ForeignKey("requests.id", ondelete="CASCADE"), primary_key=True),
+    # The id that the last POST for it had ready, in case it were a new one: tells the POSTs for a request apart.
+    Column("holder", String(36), nullable=False),
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
 )

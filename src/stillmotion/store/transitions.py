@@ -26,6 +26,7 @@ from stillmotion.errors import QueueFull
 from stillmotion.job import to_json
 from stillmotion.store import outbox_statements as outbox
 from stillmotion.store import statements as sql
+from stillmotion.store import summary_statements as summaries
 from stillmotion.store.records import (
     PRIORITIES,
     TERMINAL,
@@ -35,14 +36,15 @@ from stillmotion.store.records import (
     Error,
     FailedFor,
     Fence,
+    FileRole,
     LogLine,
     NewRequest,
     Outcome,
+    OwnedFile,
     Priority,
     Request,
     Selection,
     State,
-    StoredFile,
     Succeeded,
     WasCancelled,
 )
@@ -96,9 +98,12 @@ def submit(
             "private": options.private,
             "file_seconds": options.file_seconds,
             "tags": json.dumps(dict(options.tags)) if options.tags else None,
+            "preview": options.preview,
+            "acl": options.acl,
         },
     )
     yield sql.INSERT_PAYLOAD, {"id": new.id, "input": "null" if error and options.private else new.input}
+    yield summaries.INSERT_SUMMARY, summaries.summary(row["seq"], None if options.private else new.prompt)
     yield from _append(new.id, lines)
     if new.webhook:
         place = {"id": new.id, "tenant": new.tenant, **to_json(new.webhook)}
@@ -132,6 +137,8 @@ def claim(
         weights=row["weights"],
         private=bool(row["private"]),
         file_seconds=row["file_seconds"],
+        preview=bool(row["preview"]),
+        acl=row["acl"],
     )
 
 
@@ -165,6 +172,8 @@ def settle(
     yield from _tell(fence.id, now)
     if isinstance(outcome, Succeeded):
         yield sql.SET_OUTPUT, {"id": fence.id, "new_output": outcome.output}
+        if outcome.made:
+            yield summaries.SET_MADE, {"of_seq": rows[0]["seq"], **summaries.made(outcome.made)}
         for file in outcome.files:
             yield sql.INSERT_FILE, {**to_json(file), "id": fence.id, "tenant": rows[0]["tenant"], "now": now}
     return True
@@ -239,19 +248,20 @@ def forget_output(id: str) -> Transaction[list[str]]:
     return [row["name"] for row in (yield sql.DELETE_FILES, {"id": id})]
 
 
-def delete_payloads(tenant: str, id: str) -> Transaction[tuple[State | None, list[str]]]:
+def delete_payloads(tenant: str, id: str) -> Transaction[tuple[State | None, list[tuple[str, FileRole | None]]]]:
     """Removes input and output of a request that has ended.
 
-    Returns the state that was found and the names of the files to delete; nothing was removed unless the state is a
-    final one. None: the tenant has no such request.
+    Returns the state that was found and the files to delete, each with what it is; nothing was removed unless the
+    state is a final one. None: the tenant has no such request.
     """
     rows = yield sql.GET_STATE_OF, {"tenant": tenant, "id": id}
     state: State | None = rows[0]["state"] if rows else None
     if state not in TERMINAL:
         return state, []
     yield sql.DELETE_PAYLOAD, {"id": id}
+    yield summaries.DELETE_SUMMARY, {"request_id": id}
     yield sql.FORGOTTEN, {"request_id": id}
-    return state, [row["name"] for row in (yield sql.DELETE_FILES, {"id": id})]
+    return state, [(row["name"], row["role"]) for row in (yield sql.DELETE_FILES, {"id": id})]
 
 
 def get(id: str) -> Transaction[Request | None]:
@@ -275,9 +285,9 @@ def queued(most: int, priority: Priority = "normal") -> Transaction[list[int]]:
     return [row["seq"] for row in rows]
 
 
-def get_file(name: str) -> Transaction[StoredFile | None]:
+def get_file(name: str) -> Transaction[OwnedFile | None]:
     rows = yield sql.GET_FILE, {"name": name}
-    return StoredFile(name=name, **rows[0]) if rows else None
+    return OwnedFile(name=name, **rows[0]) if rows else None
 
 
 def all_files() -> Transaction[frozenset[str]]:
@@ -323,7 +333,10 @@ def as_charge(row: Row) -> Charge | None:
 def _ending(outcome: Outcome) -> dict[str, Any]:
     """The columns of a row that ends."""
     ending: dict[str, Any] = dict.fromkeys(
-        ("new_inference_seconds", "new_model", "new_safety", "new_forget_at", *(f"new_{name}" for name in _CHARGE))
+        (
+            *("new_inference_seconds", "new_model", "new_safety", "new_forget_at", "new_effort"),
+            *(f"new_{name}" for name in _CHARGE),
+        )
     )
     ending |= {"new_ephemeral": False, **_new_error(None)}
     match outcome:
@@ -335,6 +348,7 @@ def _ending(outcome: Outcome) -> dict[str, Any]:
                 "new_inference_seconds": outcome.inference_seconds,
                 "new_ephemeral": outcome.ephemeral,
                 "new_forget_at": outcome.forget_at,
+                "new_effort": outcome.effort,
             }
             if charge := outcome.charge:
                 ending |= {f"new_{name}": str(getattr(charge, name)) for name in _CHARGE}

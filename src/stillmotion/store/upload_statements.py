@@ -1,10 +1,11 @@
 """The SQL of uploads, like that of the requests in ``statements``."""
 
-from sqlalchemy import Executable, bindparam, delete, func, insert, select, update
+from sqlalchemy import Executable, bindparam, delete, func, insert, or_, select, update
 
 from stillmotion.store import tables
 
 _f, _u, _p = tables.files.c, tables.uploads.c, tables.upload_parts.c
+_other = tables.files.alias().c
 _THIS = _u.id == bindparam("upload_id")
 _ITS_PARTS = _p.upload_id == bindparam("upload_id")
 
@@ -38,6 +39,19 @@ INSERT_UPLOADED = insert(tables.files).values(
 )
 EXPIRED_FILES = (
     select(_f.name).where(_f.expires_at <= bindparam("now")).order_by(_f.expires_at).limit(bindparam("most"))
+)
+SET_ACL = (
+    update(tables.files)
+    .where(
+        _f.tenant == bindparam("owner"),
+        # With what else was made of the same request's output: a picture of it, and copies.
+        or_(
+            _f.name == bindparam("file"),
+            _f.request_id == select(_other.request_id).where(_other.name == bindparam("file")).scalar_subquery(),
+        ),
+    )
+    .values(acl=bindparam("new_acl"))
+    .returning(_f.name)
 )
 DELETE_FILE = delete(tables.files).where(_f.name == bindparam("name"))
 

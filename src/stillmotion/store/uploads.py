@@ -109,6 +109,12 @@ def expired_files(*, now: float, most: int) -> Transaction[list[str]]:
     return [row["name"] for row in (yield sql.EXPIRED_FILES, {"now": now, "most": most})]
 
 
+def set_acl(name: str, *, tenant: str, acl: str) -> Transaction[bool]:
+    """Says who may read a file of the tenant's; of an output, also its picture and copies. False: the tenant has no
+    such file."""
+    return bool((yield sql.SET_ACL, {"file": name, "owner": tenant, "new_acl": acl}))
+
+
 def delete_file(name: str) -> Transaction[None]:
     yield sql.DELETE_FILE, {"name": name}
 

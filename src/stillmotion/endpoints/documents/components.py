@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
-from stillmotion.endpoints.documents.facts import FACTS
+from stillmotion.endpoints.documents.facts import facts_of
 from stillmotion.endpoints.endpoint import Endpoint
 
 Schema = dict[str, Any]
@@ -34,7 +34,7 @@ def component_names(endpoint_id: str) -> tuple[str, str]:
 
 def components(endpoint: Endpoint) -> dict[str, Schema]:
     """Input, output, then in alphabetical order every type that they refer to or that the page lists besides."""
-    models = (endpoint.input, endpoint.output, *FACTS[endpoint.id].also)
+    models = (endpoint.input, endpoint.output, *facts_of(endpoint.id).also)
     places, generated = models_json_schema(
         [(model, "validation") for model in models],
         by_alias=False,

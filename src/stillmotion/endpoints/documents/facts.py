@@ -28,4 +28,9 @@ FACTS: Mapping[str, Facts] = {
         about="Generate a video from a starting image (single-stage distilled).", also=(VideoFile,)
     ),
 }
-"""By endpoint id, complete for the catalogue."""
+"""By endpoint id, complete for the shipped endpoints."""
+
+
+def facts_of(endpoint_id: str) -> Facts:
+    """The facts about an endpoint; of one that is not shipped nothing is known."""
+    return FACTS.get(endpoint_id, Facts())

@@ -5,7 +5,7 @@ from string import Template
 
 from stillmotion.endpoints.documents import snippets
 from stillmotion.endpoints.documents.components import component_names, components
-from stillmotion.endpoints.documents.facts import FACTS
+from stillmotion.endpoints.documents.facts import facts_of
 from stillmotion.endpoints.documents.fields import Field, as_json, fields, full_example, required_example
 from stillmotion.endpoints.documents.links import Links
 from stillmotion.endpoints.endpoint import Endpoint
@@ -128,7 +128,7 @@ $javascript
 
 def llms(endpoint: Endpoint, origin: str) -> str:
     """The page, with this server's part of its links under ``origin``."""
-    links, facts, schemas = Links(origin, endpoint.id), FACTS[endpoint.id], components(endpoint)
+    links, facts, schemas = Links(origin, endpoint.id), facts_of(endpoint.id), components(endpoint)
     input, output = component_names(endpoint.id)
     body = required_example(schemas, input)
     return _LAYOUT.substitute(

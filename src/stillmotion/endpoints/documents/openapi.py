@@ -8,7 +8,7 @@ One difference is meant: fal calls its document 3.0.4 but writes JSON Schema int
 from typing import Any
 
 from stillmotion.endpoints.documents.components import REFERENCE, Schema, component_names, components
-from stillmotion.endpoints.documents.facts import FACTS
+from stillmotion.endpoints.documents.facts import facts_of
 from stillmotion.endpoints.documents.links import Links
 from stillmotion.endpoints.endpoint import Endpoint
 
@@ -75,7 +75,7 @@ def openapi(endpoint: Endpoint, origin: str) -> dict[str, Any]:
 
 
 def _metadata(endpoint: Endpoint, links: Links) -> dict[str, str]:
-    facts = FACTS[endpoint.id]
+    facts = facts_of(endpoint.id)
     return {
         "endpointId": endpoint.id,
         "category": facts.category,

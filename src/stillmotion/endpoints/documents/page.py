@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
 from stillmotion.endpoints.documents.components import component_names, components
-from stillmotion.endpoints.documents.facts import FACTS
+from stillmotion.endpoints.documents.facts import facts_of
 from stillmotion.endpoints.documents.fields import required_example
 from stillmotion.endpoints.documents.guide import guide
 from stillmotion.endpoints.documents.html import Node, document, tag
@@ -15,7 +15,7 @@ from stillmotion.endpoints.endpoint import Endpoint
 
 def page(endpoint: Endpoint, related: Iterable[Endpoint], origin: str) -> str:
     """What fal's "API" page tells about ``endpoint``, in the same order; ``related`` is listed at its end."""
-    links, facts, schemas = Links(origin, endpoint.id), FACTS[endpoint.id], components(endpoint)
+    links, facts, schemas = Links(origin, endpoint.id), facts_of(endpoint.id), components(endpoint)
     input, output = component_names(endpoint.id)
     return document(
         f"{endpoint.title} ({endpoint.id})",

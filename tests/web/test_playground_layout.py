@@ -1,0 +1,185 @@
+"""Every page at two widths, in both themes, in every state: nothing overflows, is clipped or covered, and axe finds
+nothing serious. With ``PLAYGROUND_SCREENSHOTS=FOLDER`` each is kept as a picture."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from browser import NINETEEN, Watched, wait_until
+from run_page import SMALL, finish, run, set_json
+
+LORA = "fal-ai/ltx-2.3-22b/image-to-video/lora"
+QUALITY = "fal-ai/ltx-2.3-quality/image-to-video"
+LAYOUT = (Path(__file__).with_name("layout.js")).read_text()
+AXE = Path(__file__).with_name("js") / "node_modules" / "axe-core" / "axe.min.js"
+VIEWS = [(1440, "light"), (1440, "dark"), (375, "light"), (375, "dark")]
+
+
+def home(watched: Watched) -> None:
+    page = watched.open("/")
+    page.wait_for_selector(".card:not(.loading)")
+    wait_until(page, "[...document.querySelectorAll('.card img')].every((each) => each.complete)")
+
+
+def home_that_fails(watched: Watched) -> None:
+    watched.expected = ("503", "Failed to load")
+    refusal = {"error": {"message": "The server is stopping."}}
+    watched.page.route("**/v1/models", lambda route: route.fulfill(status=503, json=refusal))
+    watched.open("/").wait_for_selector(".notice")
+
+
+def home_that_loads(watched: Watched) -> None:
+    watched.page.route("**/v1/models", lambda route: None)
+    watched.open("/").wait_for_selector(".card.loading")
+
+
+def empty(watched: Watched) -> None:
+    page = watched.open_endpoint()
+    wait_until(page, "document.querySelector('.live-cost')")
+
+
+def long_values(watched: Watched) -> None:
+    page = watched.open_endpoint(LORA)
+    lora = {"path": "https://example.com/a/very/long/path/" + "x" * 90, "scale": 1}
+    set_json(watched, prompt="word " * 150, video_size={"width": 1280, "height": 720}, loras=[lora, lora], new="x" * 99)
+    page.locator(".advanced summary").click()
+
+
+def json_view(watched: Watched) -> None:
+    page = watched.open_endpoint(LORA)
+    page.get_by_role("tab", name="JSON").click()
+    page.locator("#json-text").fill('{"prompt": ' + "x" * 200)
+
+
+def faulty(watched: Watched) -> None:
+    watched.expected = ("422",)
+    page = watched.open_endpoint()
+    set_json(watched, num_frames=5, camera_lora="x", image_url="https://example.com/a.png")
+    run(page)
+    page.wait_for_selector(".stage.ended")
+    page.wait_for_selector("#field-camera_lora-fault")
+
+
+def working(watched: Watched) -> None:
+    page = watched.open_endpoint()
+    set_json(watched, **SMALL | {"num_inference_steps": 50})
+    run(page)
+    wait_until(page, "document.querySelector('progress')?.value > 0")
+
+
+def done(watched: Watched) -> None:
+    page = watched.open_endpoint()
+    set_json(watched, prompt="A cup of coffee", enable_prompt_expansion=False, **SMALL)
+    for _ in range(2):
+        run(page)
+        page.wait_for_selector(".player video")
+    wait_until(page, "document.querySelector('.facts')?.innerText.includes('Cost on fal')")
+    for summary in page.locator(".run summary").all():
+        summary.click()
+
+
+def samples(watched: Watched) -> None:
+    page = watched.open_endpoint(QUALITY, tab="api")
+    page.get_by_role("tab", name="JavaScript").click()
+    page.locator(".host-lines summary").click()
+
+
+def no_history(watched: Watched) -> None:
+    watched.open_endpoint("fal-ai/ltx-2.3/image-to-video", tab="history").wait_for_selector(".history-none")
+
+
+def full_history(watched: Watched) -> None:
+    page = watched.open_endpoint()
+    set_json(watched, prompt="A long prompt that goes on and on. " * 12, seed=2**62, **SMALL)
+    run(page)
+    page.wait_for_selector(".player video")
+    page.get_by_role("tab", name="History").click()
+    page.wait_for_selector(".made-item.done")
+    page.locator(".made-item").first.get_by_role("button", name="Delete").click()
+
+
+def key_dialog(watched: Watched) -> None:
+    page = watched.open_endpoint()
+    page.get_by_role("button", name="Set an API key").click()
+    page.wait_for_selector("dialog[open]")
+
+
+STATES: list[Callable[[Watched], None]] = [
+    home, home_that_fails, home_that_loads, empty, long_values, json_view, faulty, working, done, samples, no_history,
+    full_history, key_dialog,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+@pytest.mark.parametrize(("width", "theme"), VIEWS)
+def test_nothing_is_amiss(visit, width, theme, state):
+    watched = visit(width=width, height=900 if width > 400 else 780, color_scheme=theme, reduced_motion="reduce")
+    state(watched)
+    page = watched.page
+    keep(watched, f"{state.__name__}-{width}-{theme}")
+    assert page.evaluate(LAYOUT) == []
+    assert findings(watched) == []
+
+
+def findings(watched: Watched) -> list[str]:
+    """What axe-core calls serious or critical."""
+    if not AXE.exists():
+        reason = "needs axe-core: npm ci --prefix tests/web/js"
+        if os.environ.get("STILLMOTION_TEST_REQUIRE") == "all":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # Not as a script of the page, which its policy forbids.
+    watched.page.evaluate(AXE.read_text() + ";0")
+    found = watched.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:200]} ({len(each['nodes'])})"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def keep(watched: Watched, name: str) -> None:
+    if folder := os.environ.get("PLAYGROUND_SCREENSHOTS"):
+        watched.page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_the_theme_is_chosen_and_kept(visit):
+    watched = visit(color_scheme="light")
+    page = watched.open("/")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_role("button", name="Dark colours").click()
+    page.reload()
+    page.get_by_role("button", name="Light colours").wait_for()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+def test_it_works_by_keyboard_alone(visit):
+    # Where motion is not wanted, the video waits for a key.
+    watched = visit(reduced_motion="reduce")
+    page = watched.open_endpoint(NINETEEN)
+    page.locator("body").press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    focused = []
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        here = page.evaluate("(({ id, innerText, className }) => [id, innerText, className])(document.activeElement)")
+        style = page.evaluate(
+            "(({ outlineStyle, opacity }) => [outlineStyle, opacity])(getComputedStyle(document.activeElement))"
+        )
+        # A control that cannot be seen has its ring on the label that stands for it.
+        assert style[0] != "none" or style[1] == "0", f"no focus to be seen on {here}"
+        focused.append(here)
+        if "run-button" in here[2]:
+            break
+    assert any(each[0] == "field-prompt" for each in focused)
+    set_json(watched, **SMALL)
+    page.locator("#field-prompt").focus()
+    page.keyboard.press("Control+Enter")
+    finish(page)
+    page.locator(".player video").focus()
+    page.keyboard.press("ArrowRight")
+    wait_until(page, "document.querySelector('.clock-frame').innerText === 'frame 2'")
+    page.get_by_role("tab", name="Playground").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.innerText") == "API"
