@@ -135,12 +135,13 @@ def lose_reply(
     body: Mapping[str, Any],
     cut: Callable[[socket.socket], None] = close,
     *,
+    headers: Mapping[str, str] | None = None,
     url: str = "",
     path: str = QUEUE,
 ) -> None:
     """A submit whose client leaves after the server has read it and before it is answered."""
     with held(server):
-        sock = send(server, body, url=url, path=path)
+        sock = send(server, body, headers, url=url, path=path)
         settle(client)
         cut(sock)
         settle(client)

@@ -219,6 +219,19 @@ def test_the_limit_on_the_queue_is_not_for_what_waits_in_it(server, client, prom
     assert post(client, body, params={"fal_max_queue_length": "0"}) == (stored(server, prompt)[0], True)
 
 
+def test_a_video_of_the_other_api_is_found_again_too(server, client, prompt):
+    body = {"model": ENDPOINT, "prompt": prompt, "image_url": small()["image_url"], "size": "64x64", "num_frames": 9}
+    for _ in range(3):
+        lose_reply(server, client, body, path="/openai/v1/videos", headers={"Content-Type": "application/json"})
+    id = the_only(server, prompt)
+    for repeated in (True, False):
+        answer = client.post("/openai/v1/videos", json=body)
+        assert answer.status_code == 200, answer.text
+        assert (answer.headers.get("idempotent-replayed") == "true") is repeated
+    assert stored(server, prompt)[0] == id
+    assert len(stored(server, prompt)) == 2
+
+
 def test_a_run_is_never_taken_over(mock_server, prompt):
     """It ended with its connection."""
     server, body = mock_server, small(prompt=prompt)

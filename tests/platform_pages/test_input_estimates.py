@@ -86,6 +86,13 @@ def test_a_prompt_that_is_too_long_keeps_no_figure_back(client):
     assert (told["width"], told["height"], told["num_frames"]) == (64, 64, 9)
 
 
+def test_loras_that_were_not_chosen_yet_keep_no_figure_back(client):
+    for loras in ({}, {"loras": [{"path": 5}]}):
+        told = estimate(client, {"prompt": "p", "image_url": "data:,", "video_size": "square", **loras}, LORA)
+        assert [detail["loc"][1] for detail in told["detail"]] == ["loras"]
+        assert (told["width"], told["height"], told["total_cost"]) == (512, 512, 0.0573)
+
+
 def test_an_alias_is_understood(client):
     told = estimate(client, {"prompt": "p", "image_size": "square"})
     assert (told["width"], told["height"]) == (512, 512)

@@ -26,7 +26,7 @@ CONTENT_TYPES = {
     "gif": "image/gif",
     "png": "image/png",
 }
-STAND_INS = {"prompt": "-", "negative_prompt": "-"}
+STAND_INS: Mapping[str, Any] = {"prompt": "-", "negative_prompt": "-", "loras": ()}
 """For what a person has not written yet, and what does not change the figures."""
 PICTURE = "data:,"
 
@@ -80,13 +80,13 @@ async def forecast(
 def _understood(endpoint: Endpoint, raw: Mapping[str, Any], bounds: Bounds) -> tuple[Any, Error | None]:
     """The request, or None where it cannot be, and what is wrong with it.
 
-    A picture or a prompt that is missing is a fault, but figures can be had without.
+    A picture, a prompt or a LoRA that is missing is a fault, but figures can be had without.
     """
     try:
         return endpoint.parse(raw, bounds), None
     except ValidationError as error:
         fault = error
-    stand_ins = {**STAND_INS, **dict.fromkeys(endpoint.image_fields, PICTURE)}
+    stand_ins: dict[str, Any] = {**STAND_INS, **dict.fromkeys(endpoint.image_fields, PICTURE)}
     faulty = {str(detail.loc[1]) for detail in fault.details if len(detail.loc) > 1}
     known = {endpoint.aliases.get(name, name) for name in faulty}
     if not faulty or not known <= stand_ins.keys():

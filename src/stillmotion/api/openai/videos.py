@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from stillmotion.api import platform_parameters as parameters
 from stillmotion.api.callers import tenant
+from stillmotion.api.delivery import Told, peer_of
 from stillmotion.api.files import file_response
 from stillmotion.api.json import json_response, read_object
 from stillmotion.api.openai import wire
 from stillmotion.api.openai.creation import REFERENCE, Asked, read_creation, required_prompt
 from stillmotion.api.openai.faults import Refused, unfit
 from stillmotion.api.openai.models import Models
+from stillmotion.api.results import receipt_headers
 from stillmotion.api.submission import idempotency_key, options
 from stillmotion.errors import AlreadyCompleted, NotFound
 from stillmotion.service.clips import clip_input
@@ -133,9 +135,16 @@ class Videos:
             known[wire.SIZE_TAG] = f"{told.width}x{told.height}"
         chosen = options(request)
         chosen = replace(chosen, tags={**chosen.tags, **known})
-        key = idempotency_key(request)
-        receipt = await self._service.submit(owner, endpoint_id, body, options=chosen, key=key)
-        return json_response(await self._video(owner, await self._history.item(owner, receipt.id)))
+        key, peer = idempotency_key(request), peer_of(request)
+        # The client repeats a POST whose reply it did not get, twice unless it is told otherwise.
+        reply = self._service.repeats.expect(lambda: peer.gone)
+        try:
+            receipt = await self._service.submit(owner, endpoint_id, body, options=chosen, key=key, reply=reply)
+            video = await self._video(owner, await self._history.item(owner, receipt.id))
+            return Told(json_response(video, headers=receipt_headers(receipt)), reply, peer)
+        except BaseException:
+            reply.end(written=False)
+            raise
 
     async def _find(self, owner: str, request: Request) -> Item:
         return await self._item(owner, request.path_params["id"])
