@@ -15,17 +15,23 @@ from stillmotion.media.confinement import confine, end_with_parent
 
 
 class ChildFailed(OSError):
-    """The process gave no answer: it met a bound, crashed in a decoder, or told why on stderr."""
+    """The process gave no answer. ``killed``: it met a bound or crashed in a decoder; else it told why on stderr."""
+
+    def __init__(self, told: str, *, killed: bool) -> None:
+        super().__init__(told)
+        self.killed = killed
 
 
 async def ask(module: str, order: Mapping[str, Any], *, seconds: float) -> Any:
     """What ``module`` answers to ``order``, within ``seconds`` of wall time. Raises ChildFailed, TimeoutError."""
+    # The order travels as an argument: writing to the stdin of a child that has just started failed once in some
+    # ten thousand starts under uvloop ("the handler is closed").
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module, json.dumps({**order, "parent": os.getpid()})),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C at the terminal is for the server
+        start_new_session=True,  # a Ctrl-C at the terminal is for the server, which may still finish its requests
     )
     try:
         async with asyncio.timeout(seconds):
@@ -36,7 +42,8 @@ async def ask(module: str, order: Mapping[str, Any], *, seconds: float) -> Any:
             await child.wait()
     if child.returncode:
         lines = complaint.decode(errors="replace").strip().splitlines()
-        raise ChildFailed(lines[-1] if lines else f"exit status {child.returncode}")
+        told = lines[-1] if lines else f"exit status {child.returncode}"
+        raise ChildFailed(told, killed=child.returncode < 0)
     return json.loads(answer)
 
 

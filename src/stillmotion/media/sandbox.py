@@ -1,11 +1,10 @@
 """Decoding a stranger's picture at arm's length: in a short-lived process of bounded memory and time."""
 
 import asyncio
-import json
-import os
-import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from stillmotion.errors import (
     FileTooLargeError,
@@ -15,6 +14,7 @@ from stillmotion.errors import (
     InputError,
     UnsupportedImageError,
 )
+from stillmotion.media.confined import ChildFailed, ask
 from stillmotion.media.image import ImageInfo, ImageLimits
 
 _ERRORS: dict[str, type[InputError]] = {
@@ -30,48 +30,20 @@ async def normalise(source: Path, target: Path, limits: ImageLimits, *, timeout:
     decoding takes more than ``timeout`` seconds, 20 seconds of processor time or 1.5 GB is an ImageLoadError. OSError
     for what is no fault of the picture (no such file, disk full). No target is left behind by a failure.
     """
-    order = {"source": str(source), "target": str(target), "limits": asdict(limits), "parent": os.getpid()}
+    order = {"source": str(source), "target": str(target), "limits": asdict(limits)}
     try:
-        async with asyncio.timeout(timeout):
-            return _read(await _ask_child(json.dumps(order)))
+        return _read(await ask("stillmotion.media.sandbox_child", order, seconds=timeout))
     except BaseException as error:
         await asyncio.to_thread(target.unlink, missing_ok=True)
         if isinstance(error, TimeoutError):
             raise ImageLoadError("Reading the image took too long.") from None
+        if isinstance(error, ChildFailed):
+            # One that was killed met one of its limits or crashed in a decoder: the picture is to blame. Else we are.
+            raise ImageLoadError() if error.killed else OSError(f"the image reader failed: {error}") from None
         raise
 
 
-async def _ask_child(order: str) -> bytes:
-    # The order travels as an argument: writing to the stdin of a child that has just started failed once in some
-    # ten thousand starts under uvloop ("the handler is closed").
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "stillmotion.media.sandbox_child", order),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C at the terminal is for the server, which may still finish its requests
-    )
-    try:
-        answer, complaint = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode:
-        raise _broken(child.returncode, complaint)
-    return answer
-
-
-def _broken(returncode: int, complaint: bytes) -> Exception:
-    """A child that was killed met one of its limits or crashed in a decoder: the picture is to blame. Else we are."""
-    if returncode < 0:
-        return ImageLoadError()
-    lines = complaint.decode(errors="replace").strip().splitlines()
-    return OSError(f"the image reader failed: {lines[-1] if lines else f'exit status {returncode}'}")
-
-
-def _read(answer: bytes) -> ImageInfo:
-    told = json.loads(answer)
+def _read(told: Mapping[str, Any]) -> ImageInfo:
     if error := told.get("error"):
         raise _ERRORS[error["type"]](error["message"], **(error["ctx"] or {}))
     return ImageInfo(**told["info"])

@@ -1,6 +1,6 @@
 """The program that ``sandbox.normalise`` runs: one order as JSON in its argument, one answer as JSON on stdout.
 
-Imports little: the start is most of what a small picture costs.
+Imports little (no asyncio, which ``confined.obey`` would bring): the start is most of what a small picture costs.
 """
 
 import json
