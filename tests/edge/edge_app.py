@@ -94,9 +94,11 @@ class App:
         await asyncio.sleep(3600)
 
     async def flood(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A response without end, as fast as it is read."""
+        """A response as fast as it is read, until its client has left: what is sent then goes nowhere, at once."""
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
+        assert (await receive())["type"] == "http.request"
+        left = asyncio.ensure_future(receive())
+        while not left.done():
             await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
             await asyncio.sleep(0)
             self.marker.write_text("flooding")
