@@ -105,11 +105,17 @@ def fetcher(canaries: Canaries, *allow: str, **options: Any) -> Fetcher:
     return Fetcher(AllowList.parse(allow), ports=ports, **options)
 
 
+async def nobodys(url: str, tenant: str) -> None:
+    """None of the URLs is a file of this server's own."""
+
+
 async def refusal(inputs: Fetcher | Inputs, url: str, target: Path) -> str:
     """The text of the FileDownloadError, or what happened instead."""
-    bring = inputs.bring if isinstance(inputs, Inputs) else inputs.fetch
     try:
-        await bring(url, target)
+        if isinstance(inputs, Inputs):
+            await inputs.bring(url, target, "anybody")
+        else:
+            await inputs.fetch(url, target)
     except FileDownloadError as error:
         return "left a file" if target in list(target.parent.iterdir()) else error.message
     return "was fetched"
@@ -130,7 +136,7 @@ def test_corpus_is_large() -> None:
 async def test_corpus_url_is_refused_without_a_connection(
     category: str, canaries: Canaries, connects: list[Any], tmp_path: Path
 ) -> None:
-    inputs = Inputs(fetcher(canaries), own=lambda url: None)
+    inputs = Inputs(fetcher(canaries), own=nobodys)
     for entry in corpus()[category]:
         url = entry.replace("{p}", str(canaries.port))
         text = await refusal(inputs, url, tmp_path / "file")

@@ -125,7 +125,11 @@ def test_fetching_any_text_raises_only_our_error(tmp_path: Path) -> None:
         return ["10.0.0.1"]
 
     fetcher = Fetcher(AllowList(), retries=0, resolve=resolve)
-    inputs = Inputs(fetcher, own=lambda url: None)
+
+    async def own(url: str, tenant: str) -> None:
+        return None
+
+    inputs = Inputs(fetcher, own=own)
     with asyncio.Runner() as runner:
 
         @given(url_texts)
@@ -134,7 +138,7 @@ def test_fetching_any_text_raises_only_our_error(tmp_path: Path) -> None:
                 runner.run(fetcher.fetch(text, tmp_path / "file"))
             if text[:5].lower() != "data:":
                 with pytest.raises(FileDownloadError):
-                    runner.run(inputs.bring(text, tmp_path / "file"))
+                    runner.run(inputs.bring(text, tmp_path / "file", "anybody"))
 
         attempt()
     assert list(tmp_path.iterdir()) == []

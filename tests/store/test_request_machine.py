@@ -238,8 +238,11 @@ class Requests(RuleBasedStateMachine):
 
     def forget(self, id):
         found = self.expected[id]
-        assert self.write(transitions.forget_output(id)) == found.files
-        found.output, found.files, found.forget_at = None, [], None
+        # The file of a request whose payload is not kept is no payload: it stays.
+        files = found.files if found.ephemeral else []
+        assert self.write(transitions.forget_output(id)) == files
+        found.output, found.forget_at = None, None
+        found.files = [name for name in found.files if name not in files]
 
     @rule(pick=PICK, stranger=st.booleans())
     def delete_payloads(self, pick, stranger):
@@ -252,7 +255,7 @@ class Requests(RuleBasedStateMachine):
             return
         assert state == found.state
         if state in TERMINAL:
-            assert names == found.files
+            assert names == [(name, None) for name in found.files]
             found.output, found.files, found.forget_at, found.deleted = None, [], None, True
         else:
             assert names == []

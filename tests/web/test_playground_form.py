@@ -154,18 +154,29 @@ values = st.recursive(
 )
 
 
+def same(got: Any, sent: Any) -> bool:
+    """Whole numbers exactly; one with a point may come back without: 3.5e16 as 35000000000000000 is the same double."""
+    if isinstance(sent, dict):
+        return isinstance(got, dict) and got.keys() == sent.keys() and all(same(got[name], sent[name]) for name in sent)
+    if isinstance(sent, list):
+        return isinstance(got, list) and len(got) == len(sent) and all(map(same, got, sent))
+    if isinstance(sent, float):
+        return type(got) in (int, float) and float(got) == sent
+    return type(got) is type(sent) and got == sent
+
+
 def test_any_json_survives_the_form(visit):
     watched = visit()
     page = watched.open_endpoint()
     page.get_by_role("tab", name="JSON").click()
 
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(st.sampled_from(["prompt", "num_frames", "video_size", "image_url", "other"]), values))
     def survives(value: dict[str, Any]) -> None:
         page.locator("#json-text").fill(json.dumps(value))
         page.get_by_role("tab", name="Form", exact=True).click()
         page.get_by_role("tab", name="JSON").click()
-        assert json.loads(page.locator("#json-text").input_value()) == value
+        assert same(json.loads(page.locator("#json-text").input_value()), value)
 
     watched.expected = ("Failed to load resource", "image")
     survives()

@@ -94,13 +94,18 @@ function Sample({ served }) {
   useEffect(() => {
     const element = video.current;
     if (!element || matchMedia("(prefers-reduced-motion: reduce)").matches) return undefined;
-    // Only what is looked at moves, and is loaded.
-    const watch = new IntersectionObserver(([entry]) => {
-      if (entry.isIntersecting) element.play().catch(() => {});
-      else element.pause();
-    });
-    watch.observe(element);
-    return () => watch.disconnect();
+    // Only what is looked at moves, and is loaded: five loops are more than all the rest of the page.
+    const play = () => void element.play().catch(() => {});
+    const pause = () => element.pause();
+    const card = element.closest(".card") ?? element;
+    if (matchMedia("(hover: none)").matches) {
+      const watch = new IntersectionObserver(([entry]) => (entry.isIntersecting ? play() : pause()), { threshold: 0.9 });
+      watch.observe(element);
+      return () => watch.disconnect();
+    }
+    const heard = /** @type {const} */ ([["pointerenter", play], ["focusin", play], ["pointerleave", pause], ["focusout", pause]]);
+    for (const [name, act] of heard) card.addEventListener(name, act);
+    return () => heard.forEach(([name, act]) => card.removeEventListener(name, act));
   }, [shown.value]);
   return html`<div class="card-picture">
     ${shown.value
