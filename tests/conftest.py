@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def _clean_environment() -> None:
     for name in list(os.environ):
         if name.startswith(("STILLMOTION_", "FAL_")) and name != "STILLMOTION_TEST_REQUIRE":
             del os.environ[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeds_ctrl_c() -> None:
+    """A shell starts what it runs in the background deaf to Ctrl-C, and so would be every program of the tests."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
