@@ -26,6 +26,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._limits = limits
         self._writing = Deadline(self.loop)
         self._echo = self.conn.send_frame
+        # The library answers a close by itself, and has no other place to say with what.
         self.conn.send_frame = self._send_frame  # type: ignore[method-assign]
 
     def connection_lost(self, exc: Exception | None) -> None:

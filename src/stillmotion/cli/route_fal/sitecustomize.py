@@ -40,6 +40,7 @@ def _route(port: int, names: list[str]) -> None:
         getaddrinfo=getaddrinfo,
         gethostbyname=lambda host: STAND_IN if is_fals(host) else look_up_name(host),
     )
+    # The one place that every library of Python's passes; types do not foresee that a method is replaced.
     socket.socket.connect = lambda self, address: connect(self, target(address))  # type: ignore[method-assign]
     socket.socket.connect_ex = lambda self, address: connect_ex(self, target(address))  # type: ignore[method-assign]
 
