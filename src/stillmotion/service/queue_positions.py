@@ -15,8 +15,8 @@ FRESH_SECONDS = 0.02
 READING_SECONDS = 1.5e-6
 """What reading one row costs. A list is kept for 20 times what it cost, so at most a twentieth of the time is spent."""
 HEAD = 1_000
-"""Requests of each priority whose exact place is known. Behind them the sequence numbers tell. Ten times as many held up
-the one reader so long that a poll beside 100,000 requests took 109 ms at p99 instead of 23."""
+"""Requests of each priority whose exact place is known. Behind them the sequence numbers tell. Ten times as many held
+up the one reader so long that a poll beside 100,000 requests took 109 ms at p99 instead of 23."""
 
 
 class QueuePositions:
