@@ -67,6 +67,9 @@ class Submits(RuleBasedStateMachine):
     def write(self, transaction):
         return self.run(self.store.write(transaction))
 
+    async def note(self, transaction):
+        self.store.note(transaction)
+
     def folder(self) -> Path:
         path = self.root / str(next(self.boots))
         path.mkdir()
@@ -130,7 +133,7 @@ class Submits(RuleBasedStateMachine):
     @rule(picks=st.lists(PICK, max_size=3))
     def answer(self, picks):
         written = [self.answering.pop(pick % len(self.answering)) for pick in picks if self.answering]
-        self.store.note(duplicates.answered(written))
+        self.run(self.note(duplicates.answered(written)))
         self.write(duplicates.drop_keys([]))  # runs after it
         for reply in written:
             if reply.id in self.unanswered and self.unanswered[reply.id].holder == reply.holder:

@@ -40,6 +40,7 @@ def create_api(
 
     application = Starlette(
         routes=[
+            *queue.routes(service),
             Route("/health/live", live),
             Route("/health/ready", ready),
             *documents.routes(service),
@@ -49,7 +50,6 @@ def create_api(
             *files.routes(service, uploads),
             *samples.routes(service),
             *storage.routes(service, uploads),
-            *queue.routes(service),
             *realtime.routes(service),
             *run.routes(service),
             *webhooks.routes(service),

@@ -23,9 +23,11 @@ def origins(request: HTTPConnection) -> Origins:
     """Everything under the scheme, host and port that the client wrote; or fal's own hosts, if it used one of them.
 
     For a websocket that is where http is spoken beside it."""
-    scheme = request.url.scheme.replace("ws", "http", 1)
+    scheme = request.scope["scheme"].replace("ws", "http", 1)
     if request.scope.get("fal_host"):
         cdn = f"{scheme}://v3.fal.media"
         return Origins(f"{scheme}://fal.ai", f"{scheme}://queue.fal.run", cdn, cdn)
-    site = f"{scheme}://{request.url.netloc}"
+    # The edge lets nothing in that has not exactly one host. Starlette's URL, made of its parts and parsed again, costs
+    # 25 us.
+    site = f"{scheme}://{request.headers['host']}"
     return Origins(site, f"{site}/queue", site, f"{site}/cdn")

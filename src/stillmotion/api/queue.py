@@ -20,15 +20,16 @@ from stillmotion.service.service import Service
 
 
 def routes(service: Service) -> list[Route]:
+    """What is asked most stands first: each route that is tried before it costs 2 us. No request is posted to."""
     surface = _Surface(service)
-    found = []
+    found = [Route("/queue/{endpoint:path}", surface.submit, methods=["POST"])]
     # The application alone is fal's live form; its documents also show the full endpoint id.
     for app in ("/queue/{owner}/{alias}", "/queue/{owner}/{alias}/{path:path}"):
         request = app + "/requests/{id}"
         for slash in ("", "/"):
             found += [
-                Route(request + "/status/stream" + slash, surface.status_stream, methods=["GET"]),
                 Route(request + "/status" + slash, surface.status, methods=["GET"]),
+                Route(request + "/status/stream" + slash, surface.status_stream, methods=["GET"]),
                 Route(request + "/preview" + slash, surface.preview, methods=["GET"]),
                 Route(request + "/cancel" + slash, surface.cancel, methods=["PUT"]),
                 Route(request + "/response" + slash, surface.result, methods=["GET"]),
@@ -37,7 +38,7 @@ def routes(service: Service) -> list[Route]:
     return [
         *found,
         # By GET, which the JavaScript client can be told to use, with the input as its query.
-        Route("/queue/{endpoint:path}", surface.submit, methods=["GET", "POST"]),
+        Route("/queue/{endpoint:path}", surface.submit, methods=["GET"]),
     ]
 
 

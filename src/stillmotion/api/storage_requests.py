@@ -56,8 +56,10 @@ def initial_acl(request: HTTPConnection, headers: tuple[str, ...] = LIFECYCLE_HE
 
 def _preferences(request: HTTPConnection, headers: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for name in headers:
+        if (text := request.headers.get(name)) is None:
+            continue
         try:
-            preference = orjson.loads(request.headers.get(name, ""))
+            preference = orjson.loads(text)
         except orjson.JSONDecodeError:
             continue
         if isinstance(preference, dict):

@@ -1,6 +1,7 @@
 """``stillmotion serve``: the platform on two listeners, until told to stop."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -53,6 +54,11 @@ async def _serve(settings: Settings) -> None:
         _announce(urls, settings, first_key)
 
     first_key = await running.service.keys.first()
+    # What stands now stands until the end. Left among the rest, it was walked again and again: 6% of the time of a
+    # server under load.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     try:
         await serve(
             application(running),

@@ -1,5 +1,6 @@
 """Guards a server that needs no key because it listens on loopback only: any web page can reach loopback too."""
 
+import functools
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
@@ -67,6 +68,7 @@ def _port(scheme: str, port: int | None) -> int:
     return DEFAULT_PORTS[scheme] if port is None else port
 
 
+@functools.lru_cache(maxsize=64)  # a server has few names, and every request has one of them
 def _authority(text: str) -> tuple[str, int | None] | None:
     """Host and port of a ``Host`` header; None when it is not exactly that."""
     if not text or any(character in text for character in "/\\?#@ \t%"):

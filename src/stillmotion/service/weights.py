@@ -15,7 +15,8 @@ def weights_key(request: Any) -> str:
     at most.
     """
     # Every field that chooses weights has the word in its name, in all endpoints.
-    chosen = {name: value for name, value in request.model_dump(mode="json").items() if "lora" in name}
-    if not chosen:
+    names = {name for name in type(request).model_fields if "lora" in name}
+    if not names:
         return ""
+    chosen = request.model_dump(mode="json", include=names)
     return hashlib.sha256(orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)).hexdigest()[:KEY_CHARS]

@@ -16,8 +16,9 @@ class Store(Protocol):
         ...
 
     def note(self, transaction: Transaction[None]) -> None:
-        """Runs ``transaction`` in its turn and tells nobody what came of it: for what may be lost when this machine
-        crashes or the database cannot be written. Once it has run it survives a crash of this process."""
+        """Runs ``transaction`` within a few milliseconds, before whatever is asked for later; it may overtake what was
+        asked for earlier. Tells nobody what came of it: for what may be lost when this machine crashes or the database
+        cannot be written. Once it has run it survives a crash of this process. Called in the event loop."""
         ...
 
     async def read(self, transaction: Transaction[Result]) -> Result:

@@ -281,8 +281,9 @@ def get_output(id: str) -> Transaction[str | None]:
 
 def queued(most: int, priority: Priority = "normal") -> Transaction[list[int]]:
     """Sequence numbers of the requests at the head of a queue, in order; never counts the whole of it."""
-    rows = yield sql.QUEUED, {"of_priority": PRIORITIES.index(priority), "most": most}
-    return [row["seq"] for row in rows]
+    (row,) = yield sql.QUEUED, {"of_priority": PRIORITIES.index(priority), "most": most}
+    # SQL promises no order within the text.
+    return sorted(map(int, row["seqs"].split(","))) if row["seqs"] else []
 
 
 def get_file(name: str) -> Transaction[OwnedFile | None]:
