@@ -1,5 +1,6 @@
 """Keys on the command line, and the server that asks for them."""
 
+import json
 import subprocess
 import sys
 import time
@@ -145,3 +146,24 @@ def test_a_server_for_others_says_that_it_has_no_checker(tmp_path):
     done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "safety" in done.stderr
+
+
+def test_generate_brings_the_key_along_also_for_a_file_that_is_hidden(tmp_path):
+    request, video = tmp_path / "request.json", tmp_path / "out.mp4"
+    request.write_text(json.dumps(small()))
+
+    def generate(**environment):
+        options = (ENDPOINT, "--input", str(request), "--output", str(video), "--url", server.http)
+        command = [sys.executable, "-m", "stillmotion", "generate", *options]
+        return subprocess.run(command, env=clean_environment(environment), capture_output=True, text=True, timeout=60)
+
+    with serving(tmp_path / "data", **WIDE, file_access="hide") as server:
+        refused = generate()
+        assert (refused.returncode, json.loads(refused.stdout)["detail"]) == (1, "invalid key credentials")
+        key = make_key(server.data, "erin")["authorization"].removeprefix("Key ")
+        done = generate(FAL_KEY=key)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert video.stat().st_size == json.loads(done.stdout)["video"]["file_size"]
+        with server.client() as nobody:
+            (file,) = [each.name for each in (server.data / "files").rglob("*.mp4")]
+            assert nobody.get(f"/files/{file}").status_code == 404

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from stillmotion.api.faults import error_body
 from stillmotion.app import Platform, platform
 from stillmotion.cli import log
+from stillmotion.cli.client_env import LOCAL_KEY
 from stillmotion.errors import ConfigurationError, StillmotionError
 from stillmotion.media.probe import read_settings
 from stillmotion.service.faults import stored
@@ -103,7 +105,9 @@ async def _watch(running: Platform, app: str, id: str, display: _Display) -> Non
 
 
 async def _on_server(url: str, endpoint: str, body: Mapping[str, Any], target: Path, display: _Display) -> int:
-    async with httpx2.AsyncClient(timeout=60) as client:
+    """With the key in ``FAL_KEY``; also where none is asked for, because only with one is a hidden file its owner's."""
+    key = {"authorization": f"Key {os.environ.get('FAL_KEY') or LOCAL_KEY}"}
+    async with httpx2.AsyncClient(timeout=60, headers=key) as client:
         submitted = await client.post(f"{url}/queue/{endpoint}", json=body)
         if submitted.is_error:
             return _fail(submitted.json())
