@@ -16,6 +16,7 @@ BENCHES = {
     "streams": "bench.streams",
     "uploads": "bench.uploads",
     "weight": "bench.weight",
+    "first_page": "bench.first_page",
     "stages": "bench.stages",
     "flops": "bench.flops_report",
     "full_size": "bench.full_size_report",

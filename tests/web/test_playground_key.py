@@ -23,7 +23,7 @@ def test_the_key_is_asked_for_kept_in_the_tab_and_sent(visit, guarded_server):
     watched.expected = ("401",)
     page = watched.open_endpoint()
     page.wait_for_selector("dialog[open]")
-    assert "This server asks for a key" in page.locator("dialog").inner_text()
+    assert "This server asks for a key" in page.locator("dialog[open]").inner_text()
     page.get_by_label("Key", exact=True).fill(key)
     page.get_by_role("button", name="Use this key").click()
     page.wait_for_selector("dialog:not([open])", state="attached")

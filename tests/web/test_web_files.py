@@ -16,7 +16,7 @@ def client(mock_server):
 
 
 def test_a_page_may_load_from_here_alone_and_runs_nothing_inline(client):
-    for path in ("/", f"/models/{NINETEEN}", f"/models/{NINETEEN}/"):
+    for path in ("/", f"/models/{NINETEEN}", f"/models/{NINETEEN}/", "/operations"):
         answer = client.get(path)
         assert answer.status_code == 200
         policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
@@ -41,6 +41,16 @@ def test_files_are_named_by_content_and_kept_for_ever(client):
         assert etag.strip('"') in name
         assert client.get(name, headers={"if-none-match": etag}).status_code == 304
     assert client.get(re.sub(r"app-\w+", "app-0", names[-1])).status_code == 404
+
+
+def test_operators_have_a_script_of_their_own(client):
+    scripts = {}
+    for path in ("/", "/operations"):
+        (url,) = re.findall(r'src="([^"]+)"', client.get(path).text)
+        scripts[path] = set(re.findall(r"^// (app/\S+)$", client.get(url).text, re.M))
+    assert not any(name.startswith("app/operations/") for name in scripts["/"])
+    assert "app/operations/queue.js" in scripts["/operations"]
+    assert not any(name.startswith(("app/form/", "app/run/")) for name in scripts["/operations"])
 
 
 def test_a_page_is_asked_for_again_every_time(client):

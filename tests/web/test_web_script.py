@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from requirements import need_program
-from stillmotion.api.web import FOLDER, SCRIPT
+from stillmotion.api.web import FOLDER, OPERATIONS, SCRIPT
 from stillmotion.api.web_script import VENDORED, ScriptError, link
 
 
@@ -85,7 +85,7 @@ def test_each_vendored_file_has_its_licence():
 
 def test_every_module_is_reached():
     """What nothing imports is not sent, and would only look as if it were there."""
-    script = link(FOLDER, SCRIPT)
+    script = link(FOLDER, SCRIPT) + link(FOLDER, OPERATIONS)
     assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.js")} == set(
         re.findall(r"^// (\S+\.js)$", script, re.M)
     )

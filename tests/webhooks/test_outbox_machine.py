@@ -278,9 +278,11 @@ class Outbox(RuleBasedStateMachine):
                 due.append(webhook.due_at)
         assert self.read(outbox.next_due()) == min(due, default=None)
         listed = self.read(outbox.listing("t", after=None, most=1000))
-        assert [each.request_id for each in listed] == [id for id, found in self.expected.items() if found.webhook][
-            ::-1
-        ]
+        named = [id for id, found in self.expected.items() if found.webhook]
+        assert [each.request_id for each, _ in listed] == named[::-1]
+        for each, last in listed:
+            assert (last and (last.status or last.error)) == next(iter(self.expected[each.request_id].log[-1:]), None)
+        assert self.read(outbox.listing(None, after=None, most=1000)) == listed
 
     def teardown(self):
         self.run(self.store.close())

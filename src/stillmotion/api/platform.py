@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stillmotion.api import platform_bundles, platform_keys, platform_operations, platform_requests
+from stillmotion.api import platform_bundles, platform_keys, platform_operations, platform_queue, platform_requests
 from stillmotion.api import platform_parameters as parameters
 from stillmotion.api.access import FileAccessBoard
 from stillmotion.api.json import json_response
@@ -55,6 +55,7 @@ def create_platform(service: Service) -> Starlette:
             Route("/samples", Samples(service).list, methods=["GET"]),
             Route("/embedded-settings", EmbeddedReader(service).answer, methods=["POST"]),
             *platform_operations.routes(service),
+            *platform_queue.routes(service),
             *platform_keys.routes(service),
             *platform_bundles.routes(service),
             Route("/engines", engines.list, methods=["GET"]),

@@ -22,6 +22,7 @@ def routes(service: Service) -> list[Route]:
     shelf = _Shelf(service)
     return [
         Route("/bundles", shelf.list, methods=["GET"]),
+        Route("/bundles/{name}", shelf.remove, methods=["DELETE"]),
         Route("/bundles/{name}/plan", shelf.plan, methods=["GET"]),
         Route("/bundles/{name}/pull", shelf.pull, methods=["POST"]),
         Route("/bundles/{name}/pull", shelf.progress, methods=["GET"]),
@@ -71,6 +72,11 @@ class _Shelf:
     async def stop(self, request: Request) -> Response:
         await administrator(self._service, request)
         return json_response(_pull(await self._shelf.stop(request.path_params["name"])))
+
+    async def remove(self, request: Request) -> Response:
+        await administrator(self._service, request)
+        await self._shelf.remove(request.path_params["name"])
+        return Response(status_code=204)
 
 
 def _described(shelved: Shelved, pull: Pull | None) -> dict[str, Any]:

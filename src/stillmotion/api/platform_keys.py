@@ -1,5 +1,6 @@
 """``/v1/keys``: API keys, as fal's platform has them: made, listed and revoked with an admin key."""
 
+from contextlib import suppress
 from typing import Any, cast
 
 from starlette.requests import Request
@@ -9,7 +10,7 @@ from starlette.routing import Route
 from stillmotion.api.callers import administrator
 from stillmotion.api.json import json_response, read_object
 from stillmotion.api.times import iso
-from stillmotion.errors import BadRequest
+from stillmotion.errors import BadRequest, Unauthorized
 from stillmotion.service.service import Service
 from stillmotion.store.records import Key, Scope
 
@@ -19,6 +20,7 @@ SCOPES: tuple[Scope, ...] = ("api", "admin")
 def routes(service: Service) -> list[Route]:
     ring = _KeyRing(service)
     return [
+        Route("/caller", ring.caller, methods=["GET"]),
         Route("/keys", ring.list, methods=["GET"]),
         Route("/keys", ring.create, methods=["POST"]),
         Route("/keys/{id}", ring.revoke, methods=["DELETE"]),
@@ -28,6 +30,14 @@ def routes(service: Service) -> list[Route]:
 class _KeyRing:
     def __init__(self, service: Service) -> None:
         self._service, self._keys = service, service.keys
+
+    async def caller(self, request: Request) -> Response:
+        """Whoever asks, what it may do: a page shows nobody what would be refused."""
+        told: dict[str, Any] = {"key": None, "key_id": None, "scope": None}
+        with suppress(Unauthorized):
+            caller = await self._keys.caller(request.headers.get("authorization"))
+            told = {"key": caller.tenant, "key_id": caller.key, "scope": "admin" if caller.admin else "api"}
+        return json_response({**told, "required": self._keys.required}, headers={"cache-control": "no-store"})
 
     async def list(self, request: Request) -> Response:
         await administrator(self._service, request)

@@ -1,5 +1,6 @@
 """``/v1/queue``, ``/v1/usage`` and ``/v1/disk``: what whoever runs the server looks at. Ours, for admin keys."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from stillmotion.api.callers import administrator
 from stillmotion.api.json import json_response
 from stillmotion.errors import BadRequest
 from stillmotion.service.ledger import CURRENCY
-from stillmotion.service.operations import Disk, Line, disk
+from stillmotion.service.operations import Disk, Line, disk, kept
 from stillmotion.service.service import Service
 from stillmotion.service.usage import Total
 
@@ -71,7 +72,20 @@ class _Board:
         await administrator(self._service, request)
         about = self._service.about
         told = {"data": _disk(disk(about.data)), "models": _disk(disk(about.models))}
-        return json_response({**told, "reserve_bytes": about.min_free})
+        data = about.data
+        stored = await self._operations.files()
+        # What is no request's own: read from the folders, which hold few files.
+        stored["loras"] = await asyncio.to_thread(kept, data / "loras")
+        stored["database"] = await asyncio.to_thread(kept, *data.glob("stillmotion.db*"))
+        return json_response(
+            {
+                **told,
+                "reserve_bytes": about.min_free,
+                "kinds": [
+                    {"kind": kind, "files": each.files, "size_bytes": each.size} for kind, each in stored.items()
+                ],
+            }
+        )
 
 
 def _used(line: Line, total: Total) -> dict[str, Any]:
@@ -85,6 +99,7 @@ def _used(line: Line, total: Total) -> dict[str, Any]:
         "cost": float(total.cost),
         "currency": CURRENCY,
         "gpu_seconds": round(total.gpu_seconds, 3),
+        "video_seconds": round(total.video_seconds, 3),
     }
 
 

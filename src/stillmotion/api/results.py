@@ -38,6 +38,7 @@ async def result_response(service: Service, request: Request, view: View, *, aga
     found = view.request
     told = {
         "x-stillmotion-model": found.model,
+        "x-stillmotion-computed": found.computed,
         "x-stillmotion-safety": found.safety,
         "x-fal-served-from": found.engine,
     }

@@ -15,7 +15,8 @@ from stillmotion.api.web_script import link
 from stillmotion.service.service import Service
 
 FOLDER = Path(__file__).parents[1] / "web"
-SCRIPT, PAGE = "app/main.js", "index.html"
+SCRIPT, OPERATIONS, PAGE = "app/main.js", "app/operations/main.js", "index.html"
+"""Operators' pages have a script of their own: whoever makes videos does not load it."""
 POLICY = (
     # Pictures and videos that a page has in memory before they are sent, or that came inside an answer.
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' data: blob:; "
@@ -71,14 +72,20 @@ class Asset:
 
 def routes(service: Service, access: Access) -> list[Route]:
     """The playground. Raises ScriptError when its modules do not fit together."""
-    script = Asset.of(link(FOLDER, SCRIPT), "text/javascript")
+    app, board = (Asset.of(link(FOLDER, entry), "text/javascript") for entry in (SCRIPT, OPERATIONS))
     style = Asset.of("".join(path.read_text() for path in sorted((FOLDER / "style").glob("*.css"))), "text/css")
     icon = Asset.of((FOLDER / "icon.svg").read_text(), "image/svg+xml")
-    assets = {f"app-{script.digest}.js": script, f"style-{style.digest}.css": style, f"icon-{icon.digest}.svg": icon}
-    text = (FOLDER / PAGE).read_text()
-    for mark, name in zip(("APP_JS", "STYLE_CSS", "ICON_SVG"), assets, strict=True):
-        text = text.replace(mark, f"/web/{name}")
-    page = Asset.of(text, "text/html")
+    named = {app: "app-{}.js", board: "operations-{}.js", style: "style-{}.css", icon: "icon-{}.svg"}
+    assets = {name.format(each.digest): each for each, name in named.items()}
+    urls = {each: f"/web/{name}" for name, each in assets.items()}
+
+    def page_of(script: Asset) -> Asset:
+        text = (FOLDER / PAGE).read_text()
+        for mark, each in (("APP_JS", script), ("STYLE_CSS", style), ("ICON_SVG", icon)):
+            text = text.replace(mark, urls[each])
+        return Asset.of(text, "text/html")
+
+    page, operators_page = page_of(app), page_of(board)
 
     async def home(request: Request) -> Response:
         return page.response(request, PAGE_HEADERS)
@@ -86,6 +93,9 @@ def routes(service: Service, access: Access) -> list[Route]:
     async def playground(request: Request) -> Response:
         service.endpoint(request.path_params["endpoint"].rstrip("/"))
         return page.response(request, PAGE_HEADERS)
+
+    async def operations(request: Request) -> Response:
+        return operators_page.response(request, PAGE_HEADERS)
 
     async def asset(request: Request) -> Response:
         found = assets.get(request.path_params["name"])
@@ -96,7 +106,9 @@ def routes(service: Service, access: Access) -> list[Route]:
 
     return [
         Route("/", home, methods=["GET"]),
+        Route("/compare", home, methods=["GET"]),
         Route("/web/access.json", told_access, methods=["GET"]),
         Route("/web/{name}", asset, methods=["GET"]),
         Route("/models/{endpoint:path}", playground, methods=["GET"]),
+        Route("/operations", operations, methods=["GET"]),
     ]

@@ -23,6 +23,8 @@ MAX_INLINE = 8 << 20
 """Bytes of a file that a body carries as a data URI; above it the receiver is told to fetch the result."""
 KEYS_SECONDS = 3600
 PAGE, MAX_PAGE = 50, 100
+EVERY_KEY = "*"
+"""No key has this name."""
 
 DELETED = "The output was deleted before it could be delivered."
 TOO_LARGE = "The output holds its file, which is larger than a webhook carries. Fetch the result from the queue."
@@ -71,13 +73,15 @@ def routes(service: Service) -> list[Route]:
 class WebhookLog:
     """``GET /webhooks``, ``GET /webhooks/{id}`` and ``POST /webhooks/{id}/redeliver``, by a request's id.
 
-    With ``?key=NAME`` those of another key, for an administrator."""
+    With ``?key=NAME`` those of another key, for an administrator; a list with ``?key=*`` those of all."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._webhooks = service, service.webhooks
 
     async def list(self, request: Request) -> Response:
-        owner = await tenant_or_named(self._service, request)
+        owner: str | None = await tenant_or_named(self._service, request)
+        if request.query_params.get("key") == EVERY_KEY:
+            owner = None
         after = parameters.cursor(request.query_params, int)
         most = parameters.limit(request.query_params, PAGE, MAX_PAGE)
         # One more than asked for tells whether there is another page.
@@ -85,8 +89,10 @@ class WebhookLog:
         page, has_more = found[:most], len(found) > most
         return json_response(
             {
-                "webhooks": [_described(webhook) for webhook in page],
-                "next_cursor": parameters.cursor_for([page[-1].seq]) if has_more else None,
+                "webhooks": [
+                    {**_described(webhook), "last": _delivery(last) if last else None} for webhook, last in page
+                ],
+                "next_cursor": parameters.cursor_for([page[-1][0].seq]) if has_more else None,
                 "has_more": has_more,
             }
         )
@@ -108,6 +114,7 @@ def _described(webhook: WebhookStatus) -> dict[str, Any]:
     parts = urlsplit(webhook.url)
     return {
         "request_id": webhook.request_id,
+        "key": webhook.tenant,
         "endpoint_id": webhook.endpoint,
         # Without its query, in which receivers keep their secrets.
         "url": f"{parts.scheme}://{parts.netloc}{parts.path}",

@@ -5,8 +5,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 EXPOSED = (
     b"x-fal-request-id, x-fal-request-timeout-type, x-fal-error-type, x-fal-billable-units, x-fal-retryable, "
-    b"x-fal-needs-retry, x-fal-served-from, x-stillmotion-model, x-stillmotion-safety, etag, content-range, "
-    b"retry-after, idempotent-replayed"
+    b"x-fal-needs-retry, x-fal-served-from, x-stillmotion-model, x-stillmotion-computed, "
+    b"x-stillmotion-safety, etag, content-range, retry-after, idempotent-replayed"
 )
 """fal's, which its JavaScript client reads; ours; and those of uploads and of players."""
 PREFLIGHT_SECONDS = b"600"

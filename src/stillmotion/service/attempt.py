@@ -51,6 +51,8 @@ MAX_PREVIEW = 1 << 16
 """Bytes of a preview picture; engines make them smaller than 20 kB."""
 
 StopReason = Literal["cancelled", "lost", "stopping", "deadline"]
+Phase = Literal["preparing", "starting", "denoising", "finishing"]
+"""Bringing the input; before the first step, when a model may be loaded; between the steps; behind the last one."""
 ENGINE_LOST = Error(kind=EngineLost.kind, message="The runner disconnected in every attempt.")
 
 
@@ -113,6 +115,14 @@ class Attempt:
     @property
     def id(self) -> str:
         return self._claim.fence.id
+
+    @property
+    def phase(self) -> Phase:
+        if self._preparing:
+            return "preparing"
+        if (step := self.progress) is None:
+            return "starting"
+        return "finishing" if step.step >= step.total and step.stage + 1 >= step.stages else "denoising"
 
     def stop(self, reason: StopReason) -> None:
         """Asks the attempt to end; the first reason counts. Work that was finished first stays finished."""
@@ -248,6 +258,7 @@ class Attempt:
 
     async def _deliver(self, endpoint: Endpoint, prepared: Prepared, done: Done) -> Succeeded:
         job, policy = prepared.finished(done.prompt), self._parts.policy
+        last = job.stages[-1]
         safety = self._parts.preparation.safety.outcome(prepared.work.job, done, id=self.id)
         made = Path(prepared.work.output)
         name = await self._parts.blobs.adopt(made, made.suffix.lstrip("."))
@@ -260,6 +271,7 @@ class Attempt:
             files=(file, *await self._poster(prepared.work.poster, now)),
             model=job.model,
             safety=safety,
+            computed=f"{last.width}x{last.height}, {last.num_frames} frames",
             inference_seconds=round(self._execution_seconds, 3),
             charge=prepared.charge,
             ephemeral=prepared.ephemeral,

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
 
+from stillmotion.job import Progress
 from stillmotion.service import timeframes
-from stillmotion.service.attempt import Parts
+from stillmotion.service.attempt import Parts, Phase
 from stillmotion.service.clock import wall_clock
+from stillmotion.service.runner import Runner
 from stillmotion.service.usage import Total, totals
-from stillmotion.store import history, keys, listings
-from stillmotion.store.records import PRIORITIES, Priority, Usage
+from stillmotion.store import history, keys, listings, overview
+from stillmotion.store.records import PRIORITIES, FileRole, Priority, Request, Usage
 
 Line = tuple[datetime, str, str, str | None]
 """Day, key, endpoint and unit."""
+KINDS: Mapping[FileRole | None, str] = {"output": "videos", "playable": "copies", "poster": "posters", None: "uploads"}
+"""What a file is called here, by what it is to its request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +42,72 @@ class Disk:
     """Bytes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What lies on the disk of one kind."""
+
+    files: int
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underway:
+    """A running request, and how far the work is if this process does it."""
+
+    request: Request
+    phase: Phase | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """Requests of all tenants: the longest running first, those that wait in their order, the newest failures."""
+
+    running: list[Underway]
+    waiting: list[Request]
+    failed: list[Request]
+
+
 class Operations:
     """``tenants`` that have no key: the machine's user, and the server itself."""
 
-    def __init__(self, parts: Parts, tenants: Iterable[str]) -> None:
+    def __init__(self, parts: Parts, runner: Runner, tenants: Iterable[str]) -> None:
         self._store, self._endpoints, self._tenants = parts.store, parts.endpoints, tuple(tenants)
+        self._runner = runner
 
     async def depths(self) -> list[Depth]:
         """Of every endpoint, in the catalogue's order; then of those that are not served any more."""
         found, now = await self._store.read(history.depths()), wall_clock()
         return [_depth(id, found.get(id), now) for id in dict.fromkeys((*self._endpoints, *sorted(found)))]
+
+    async def board(self, most: int) -> Board:
+        """At most ``most`` requests of each sort."""
+        found, runner = await self._store.read(overview.board(most)), self._runner
+        return Board(
+            running=[
+                Underway(request=each, phase=runner.phase(each.id), progress=runner.progress(each.id))
+                for each in found.running
+            ],
+            waiting=found.waiting,
+            failed=found.failed,
+        )
+
+    async def files(self) -> dict[str, Kept]:
+        """What requests and their senders have here, by kind; in steps that let other readers in between."""
+        counts: dict[str | None, tuple[int, int]] = {}
+        after: str | None = ""
+        while after is not None:
+            sizes = await self._store.read(overview.file_sizes(after))
+            for role, (files, size) in sizes.counts.items():
+                before = counts.get(role, (0, 0))
+                counts[role] = before[0] + files, before[1] + size
+            after = sizes.behind
+        return {
+            kind: Kept(files=files, size=size)
+            for role, kind in KINDS.items()
+            for files, size in [counts.get(role, (0, 0))]
+        }
 
     async def usage(self, start: datetime, end: datetime, zone: tzinfo) -> dict[Line, Total]:
         """What each key used of each endpoint on each day of ``zone``, the oldest first."""
@@ -72,6 +132,12 @@ def disk(folder: Path) -> Disk:
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     usage = shutil.disk_usage(there)
     return Disk(folder=folder, free=usage.free, total=usage.total)
+
+
+def kept(*paths: Path) -> Kept:
+    """Everything below the folders among ``paths``, and the other ones that are there. It looks at every file."""
+    files = [each for path in paths for each in ((path,) if path.is_file() else path.rglob("*")) if each.is_file()]
+    return Kept(files=len(files), size=sum(each.stat().st_size for each in files))
 
 
 def _depth(endpoint: str, found: history.Depth | None, now: float) -> Depth:

@@ -17,7 +17,7 @@ from stillmotion.bundles.catalogue import BUNDLES, CLASSIFIER, terms_of
 from stillmotion.bundles.licence import Licence, licence_of
 from stillmotion.bundles.pull_program import Order
 from stillmotion.bundles.shelf import Shelf
-from stillmotion.errors import BadRequest, NotFound, Unavailable
+from stillmotion.errors import BadRequest, BundleError, NotFound, Unavailable
 from stillmotion.job import to_json
 from stillmotion.service.about import About
 from stillmotion.service.clock import wall_clock
@@ -135,6 +135,22 @@ class ModelShelf:
             pull.task.cancel()
             await asyncio.wait([pull.task])
         return pull
+
+    async def remove(self, name: str) -> None:
+        """Deletes what is here of ``name``. Raises NotFound, and BadRequest for what is in use or worked at."""
+        if used := self._about.used_by.get(name):
+            raise BadRequest(f"{name} is configured for {', '.join(used)}; start the server without it first")
+        pull = self._pulls.get(name)
+        if pull is not None and pull.state == "running":
+            raise BadRequest(f"{name} is being pulled; stop that first")
+        try:
+            if name not in await asyncio.to_thread(self._shelf.names):
+                raise NotFound(f"There is no {name!r} in {self._about.models}")
+            await asyncio.to_thread(self._shelf.remove, name)
+        except BundleError as error:
+            raise BadRequest(error.message) from None
+        self._pulls.pop(name, None)
+        log.info("bundle removed", bundle=name)
 
     async def close(self) -> None:
         for name in self._pulls:

@@ -8,7 +8,7 @@ import structlog
 
 from stillmotion.errors import Unavailable
 from stillmotion.job import Progress
-from stillmotion.service.attempt import ENGINE_LOST, Attempt, Parts
+from stillmotion.service.attempt import ENGINE_LOST, Attempt, Parts, Phase
 from stillmotion.service.changes import Changes
 from stillmotion.service.clock import wall_clock
 from stillmotion.service.engines import Engine, Engines
@@ -66,6 +66,10 @@ class Runner:
     def progress(self, id: str) -> Progress | None:
         """The last denoising step of the attempt at ``id``, if this process is making one."""
         return next((attempt.progress for attempt in self._attempts.values() if attempt.id == id), None)
+
+    def phase(self, id: str) -> Phase | None:
+        """Where the attempt at ``id`` is, if this process is making one."""
+        return next((attempt.phase for attempt in self._attempts.values() if attempt.id == id), None)
 
     def preview(self, id: str) -> bytes | None:
         """The newest preview picture of the attempt at ``id``, if this process is making one that has any."""

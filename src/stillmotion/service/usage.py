@@ -16,6 +16,7 @@ class Total:
     quantity: Decimal = Decimal(0)
     cost: Decimal = Decimal(0)
     gpu_seconds: float = 0.0
+    video_seconds: float = 0.0
 
     def plus(self, usage: Usage) -> "Total":
         charge = usage.charge
@@ -24,6 +25,7 @@ class Total:
             quantity=self.quantity + (usage.requests * charge.quantity if charge else 0),
             cost=self.cost + (usage.requests * charge.cost if charge else 0),
             gpu_seconds=self.gpu_seconds + usage.gpu_seconds,
+            video_seconds=self.video_seconds + usage.video_seconds,
         )
 
 

@@ -8,6 +8,7 @@ from stillmotion.service.webhook_sender import WebhookSender
 from stillmotion.service.webhook_signing import SigningKeys
 from stillmotion.store import outbox
 from stillmotion.store.driver import Store
+from stillmotion.store.outbox import Listed
 from stillmotion.store.records import Delivered, Webhook, WebhookStatus
 
 
@@ -25,8 +26,9 @@ class Webhooks:
         target = self._sender.target(url)
         return Webhook(url=str(target), host=target.host, origin=origin)
 
-    async def listing(self, tenant: str, *, after: int | None, most: int) -> list[WebhookStatus]:
-        """The newest first, from behind the ``seq`` that was seen last."""
+    async def listing(self, tenant: str | None, *, after: int | None, most: int) -> list[Listed]:
+        """Of a tenant, or with None of all, the newest first, from behind the ``seq`` that was seen last; each with
+        what came of its last delivery."""
         return await self._store.read(outbox.listing(tenant, after=after, most=most))
 
     async def find(self, tenant: str, id: str) -> tuple[WebhookStatus, list[Delivered]]:

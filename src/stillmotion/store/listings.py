@@ -74,6 +74,7 @@ def _usage(rows: Sequence[Row], slot_seconds: float) -> list[Usage]:
             requests=row["requests"],
             charge=as_charge(row),
             gpu_seconds=row["gpu_seconds"],
+            video_seconds=row["video_seconds"],
         )
         for row in rows
     ]

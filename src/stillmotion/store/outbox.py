@@ -87,11 +87,19 @@ def get(tenant: str, id: str) -> Transaction[tuple[WebhookStatus, list[Delivered
     return WebhookStatus(**rows[0]), [Delivered(**row) for row in (yield sql.GET_DELIVERIES, {"id": id})]
 
 
-def listing(tenant: str, *, after: int | None, most: int) -> Transaction[list[WebhookStatus]]:
-    """The newest webhooks of a tenant, from behind the ``seq`` that was seen last."""
-    latest = (1 << 63) - 1
-    rows = yield sql.LIST_WEBHOOKS, {"tenant": tenant, "after_seq": latest if after is None else after, "most": most}
-    return [WebhookStatus(**row) for row in rows]
+Listed = tuple[WebhookStatus, Delivered | None]
+"""A webhook and what came of its last delivery."""
+
+
+def listing(tenant: str | None, *, after: int | None, most: int) -> Transaction[list[Listed]]:
+    """The newest webhooks of a tenant, or with None of all, from behind the ``seq`` that was seen last."""
+    span = {"after_seq": (1 << 63) - 1 if after is None else after, "most": most}
+    rows = yield (sql.LIST_ALL_WEBHOOKS, span) if tenant is None else (sql.LIST_WEBHOOKS, {**span, "tenant": tenant})
+    found: list[Listed] = []
+    for row in rows:
+        last = yield sql.GET_LAST_DELIVERY, {"id": row["request_id"]}
+        found.append((WebhookStatus(**row), Delivered(**last[0]) if last else None))
+    return found
 
 
 def _log(id: str, told: Delivered) -> Transaction[None]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Executable, Integer, and_, bindparam, func, insert, null, select, update
+from sqlalchemy import Executable, Integer, and_, bindparam, func, insert, literal, null, select, update
 
 from stillmotion.store import tables
 
@@ -86,20 +86,32 @@ REDELIVER = (
 
 def _statuses(*where: Any) -> Any:
     return (
-        select(_w.seq, _w.request_id, _r.endpoint, _w.url, _w.state, _w.attempt, _w.due_at)
+        select(_w.seq, _w.request_id, _w.tenant, _r.endpoint, _w.url, _w.state, _w.attempt, _w.due_at)
         .join(tables.requests, _r.id == _w.request_id)
-        .where(_w.tenant == bindparam("tenant"), *where)
+        .where(*where)
     )
 
 
-GET_WEBHOOK = _statuses(_w.request_id == bindparam("id"))
-LIST_WEBHOOKS = (
-    _statuses(_w.seq < bindparam("after_seq")).order_by(_w.seq.desc()).limit(bindparam("most", type_=Integer))
-)
+def _listed(*where: Any) -> Any:
+    """The newest first, from behind the one that was seen last."""
+    behind = _w.seq < bindparam("after_seq")
+    return _statuses(behind, *where).order_by(_w.seq.desc()).limit(bindparam("most", type_=Integer))
+
+
+_OF_TENANT = _w.tenant == bindparam("tenant")
+GET_WEBHOOK = _statuses(_OF_TENANT, _w.request_id == bindparam("id"))
+LIST_WEBHOOKS = _listed(_OF_TENANT)
+LIST_ALL_WEBHOOKS = _listed()
 GET_DELIVERIES = (
     select(_d.attempt, _d.at, _d.seconds, _d.status, _d.error, _d.next_at)
     .where(_d.request_id == bindparam("id"))
     .order_by(_d.seq)
+)
+GET_LAST_DELIVERY = (
+    select(_d.attempt, _d.at, _d.seconds, _d.status, _d.error, _d.next_at)
+    .where(_d.request_id == bindparam("id"))
+    .order_by(_d.seq.desc())
+    .limit(literal(1, Integer))
 )
 
 OUTBOX_STATEMENTS = tuple(value for value in list(globals().values()) if isinstance(value, Executable))

@@ -221,6 +221,8 @@ class Succeeded:
     inference_seconds: float
     safety: Safety | None = None
     """None: its caller did not ask for the checker."""
+    computed: str | None = None
+    """Size and frames that the network computed, for people."""
     charge: Charge | None = None
     """None: not priced."""
     ephemeral: bool = False
@@ -263,6 +265,7 @@ class Request:
     model: str | None
     safety: Safety | None
     """Of a success that was to be checked: whether it was."""
+    computed: str | None
     attempt: int
     cancel_requested: bool
     error: Error | None
@@ -339,6 +342,7 @@ class Usage:
     """Of each of them."""
     gpu_seconds: float
     """Of all of them."""
+    video_seconds: float = 0.0
 
 
 WebhookState = Literal["waiting", "pending", "delivered", "failed"]
@@ -387,6 +391,7 @@ class WebhookStatus:
 
     seq: int
     request_id: str
+    tenant: str
     endpoint: str
     url: str
     state: WebhookState

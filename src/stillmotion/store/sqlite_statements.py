@@ -11,6 +11,7 @@ from stillmotion.store.duplicates import DUPLICATE_STATEMENTS
 from stillmotion.store.history_statements import HISTORY_STATEMENTS
 from stillmotion.store.keys import KEY_STATEMENTS
 from stillmotion.store.outbox_statements import OUTBOX_STATEMENTS
+from stillmotion.store.overview import OVERVIEW_STATEMENTS
 from stillmotion.store.statements import STATEMENTS
 from stillmotion.store.summary_statements import SUMMARY_STATEMENTS
 from stillmotion.store.transitions import Transaction
@@ -23,7 +24,7 @@ class CompiledStatements:
     """Every statement, compiled once."""
 
     def __init__(self) -> None:
-        requests = (*STATEMENTS, *SUMMARY_STATEMENTS, *HISTORY_STATEMENTS)
+        requests = (*STATEMENTS, *SUMMARY_STATEMENTS, *HISTORY_STATEMENTS, *OVERVIEW_STATEMENTS)
         every = (*requests, *DUPLICATE_STATEMENTS, *KEY_STATEMENTS, *OUTBOX_STATEMENTS, *UPLOAD_STATEMENTS)
         self._texts = {id(statement): _compiled(statement) for statement in every}
 

@@ -53,6 +53,7 @@ _INTERNAL = {
     "pinned_at",
     "effort",
     "acl",
+    "video_seconds",
 }
 REQUEST_COLUMNS = tuple(column for column in tables.requests.c if column.name not in _INTERNAL)
 _CHARGE = (_r.quantity, _r.unit, _r.unit_price, _r.cost)
@@ -158,6 +159,7 @@ SETTLE = (
         inference_seconds=bindparam("new_inference_seconds"),
         model=bindparam("new_model"),
         safety=bindparam("new_safety"),
+        computed=bindparam("new_computed"),
         error=bindparam("new_error"),
         error_kind=bindparam("new_error_kind"),
         quantity=bindparam("new_quantity"),
@@ -168,6 +170,7 @@ SETTLE = (
         ephemeral=bindparam("new_ephemeral"),
         forget_at=bindparam("new_forget_at"),
         effort=bindparam("new_effort"),
+        video_seconds=bindparam("new_video_seconds"),
         **_UNLEASED,
     )
     .returning(_r.tenant, _r.seq)
@@ -338,6 +341,7 @@ def _used(*where: Any) -> Any:
             *_CHARGE,
             func.count().label("requests"),
             func.coalesce(func.sum(_r.gpu_seconds), 0.0).label("gpu_seconds"),
+            func.coalesce(func.sum(_r.video_seconds), 0.0).label("video_seconds"),
         )
         .where(_r.state == "done", *where)
         .group_by(_r.tenant, _r.endpoint, slot, *_CHARGE)

@@ -49,6 +49,8 @@ requests = Table(
     Column("model", String(200)),
     # Of a success that was to be checked: "checked" or "unchecked". Null: its caller did not ask for the checker.
     Column("safety", String(16)),
+    # Of a success: what the network computed, which may be smaller than what is delivered.
+    Column("computed", String(32)),
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
@@ -89,6 +91,8 @@ requests = Table(
     Column("effort", String(24)),
     # Who may read its output files, as JSON. Null: as the server is set.
     Column("acl", Text),
+    # How long a success plays. Null: not known.
+    Column("video_seconds", Float),
     CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state"),
     CheckConstraint("(state = 'running') = (lease IS NOT NULL)", name="lease"),
     sqlite_autoincrement=True,

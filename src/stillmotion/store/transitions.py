@@ -333,12 +333,8 @@ def as_charge(row: Row) -> Charge | None:
 
 def _ending(outcome: Outcome) -> dict[str, Any]:
     """The columns of a row that ends."""
-    ending: dict[str, Any] = dict.fromkeys(
-        (
-            *("new_inference_seconds", "new_model", "new_safety", "new_forget_at", "new_effort"),
-            *(f"new_{name}" for name in _CHARGE),
-        )
-    )
+    unknown = ("inference_seconds", "model", "safety", "computed", "forget_at", "effort", "video_seconds", *_CHARGE)
+    ending: dict[str, Any] = {f"new_{name}": None for name in unknown}
     ending |= {"new_ephemeral": False, **_new_error(None)}
     match outcome:
         case Succeeded():
@@ -346,10 +342,12 @@ def _ending(outcome: Outcome) -> dict[str, Any]:
                 "new_state": "done",
                 "new_model": outcome.model,
                 "new_safety": outcome.safety,
+                "new_computed": outcome.computed,
                 "new_inference_seconds": outcome.inference_seconds,
                 "new_ephemeral": outcome.ephemeral,
                 "new_forget_at": outcome.forget_at,
                 "new_effort": outcome.effort,
+                "new_video_seconds": made.num_frames / made.fps if (made := outcome.made) else None,
             }
             if charge := outcome.charge:
                 ending |= {f"new_{name}": str(getattr(charge, name)) for name in _CHARGE}

@@ -4,15 +4,17 @@ import { useSignal } from "@preact/signals";
 import { html } from "./ui/html.js";
 import { Button, Notice, Panel, Tabs } from "./ui/controls.js";
 import { EndpointCard, cards } from "./home/home.js";
+import { GridButton } from "./grid/plan.js";
+import { GridView } from "./grid/grid.js";
 import { InputForm } from "./form/form.js";
 import { LiveLine } from "./form/live.js";
 import { readSchema } from "./form/schema.js";
 import { createForm } from "./form/state.js";
 import { History } from "./history/history.js";
 import { RunPanel } from "./run/panel.js";
-import { begin, restore, runs } from "./run/runs.js";
+import { begin, open, restore, runs } from "./run/runs.js";
 import { Samples } from "./samples/samples.js";
-import { openapi, samples } from "./server/platform.js";
+import { madeOne, openapi, samples } from "./server/platform.js";
 import { Refused } from "./server/http.js";
 
 /**
@@ -41,6 +43,7 @@ export function EndpointPage({ endpoint }) {
         photos.value = pictures;
         form.value = createForm(endpoint, fields, firstInput(fields, pictures), pictures);
         restore(endpoint);
+        openRequested(endpoint);
       },
       (error) => (failed.value = error.message),
     );
@@ -61,6 +64,14 @@ export function EndpointPage({ endpoint }) {
     ${form.value ? html`<${Tabbed} form=${form.value} photos=${photos.value} />` : !failed.value && html`<div class="loading-page" role="status">Loading …</div>`}
     ${found.value.length > 1 && html`<${Related} endpoint=${endpoint} found=${found.value} />`}
   </main>`;
+}
+
+/** A link may name a request that is to be shown. @param {string} endpoint */
+async function openRequested(endpoint) {
+  const id = new URLSearchParams(location.search).get("request");
+  if (!id) return;
+  const item = await madeOne(id).catch(() => null);
+  if (item?.endpoint_id === endpoint) open({ id, endpoint, at: Date.parse(item.created_at), input: item.input });
 }
 
 /** What the form begins with: a photograph of this server's, so that everything runs without another host. @param {Field[]} fields @param {Sample[]} pictures */
@@ -140,14 +151,17 @@ function Playground({ form, photos }) {
       <${InputForm} form=${form} onRun=${run} />
       <div class="launch" data-floating>
         <${LiveLine} form=${form} />
-        <${Button}
-          kind="primary run-button" icon="play" label=${sending.value ? "Sending …" : "Run"} disabled=${sending.value || Boolean(form.textFault.value)}
-          onClick=${run}
-        />
+        <div class="launch-buttons">
+          <${GridButton} form=${form} onBegin=${() => reveal(output.current)} />
+          <${Button}
+            kind="primary run-button" icon="play" label=${sending.value ? "Sending …" : "Run"} disabled=${sending.value || Boolean(form.textFault.value)}
+            onClick=${run}
+          />
+        </div>
       </div>
       ${failed.value && html`<${Notice}>${failed.value}<//>`}
     </div>
-    <div ref=${output} class="output"><${RunPanel} form=${form} onRun=${run} photo=${photo} /></div>
+    <div ref=${output} class="output"><${GridView} endpoint=${form.endpoint} /><${RunPanel} form=${form} onRun=${run} photo=${photo} /></div>
   </div>`;
 }
 

@@ -1,6 +1,7 @@
 // The page that belongs to the address. Links between pages are plain ones: each is small, and the script is cached.
 import { render } from "preact";
 import { html } from "./ui/html.js";
+import { ComparePage } from "./compare/compare.js";
 import { EndpointPage } from "./endpoint.js";
 import { Home } from "./home/home.js";
 import { Shell } from "./shell/shell.js";
@@ -8,6 +9,7 @@ import { Shell } from "./shell/shell.js";
 /** Address to page; the first one that fits. @type {[RegExp, (...found: string[]) => unknown][]} */
 const PAGES = [
   [/^\/models\/(.+?)\/?$/, (endpoint) => html`<${EndpointPage} endpoint=${endpoint} />`],
+  [/^\/compare\/?$/, () => html`<${ComparePage} />`],
   [/^/, () => html`<${Home} />`],
 ];
 

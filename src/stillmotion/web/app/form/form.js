@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { html } from "../ui/html.js";
 import { Button, CopyButton, Panel, Tabs } from "../ui/controls.js";
 import { counted } from "../ui/text.js";
+import { DropNotes, FromVideo, useVideoDrop } from "./drop.js";
 import { FieldRow } from "./field.js";
 import { pictureIn } from "./picture.js";
 import { MAIN_GROUP, groups } from "./schema.js";
@@ -18,6 +19,7 @@ const VIEWS = [
 /** @param {{form: Form, onRun: () => void}} props */
 export function InputForm({ form, onRun }) {
   const view = useSignal("form");
+  const drop = useVideoDrop(form);
   const main = form.fields.filter((field) => field.group === MAIN_GROUP);
   const rest = form.faultsAt(null);
   const run = (/** @type {KeyboardEvent} */ event) => {
@@ -26,11 +28,18 @@ export function InputForm({ form, onRun }) {
       onRun();
     }
   };
-  return html`<section class="input" aria-label="Input" onKeyDown=${run} onPaste=${(/** @type {ClipboardEvent} */ event) => pasteInto(form, event)}>
+  return html`<section
+    class="input ${drop.over.value ? "over" : ""}" aria-label="Input" onKeyDown=${run}
+    onPaste=${(/** @type {ClipboardEvent} */ event) => pasteInto(form, event)} ...${drop.handlers}
+  >
     <div class="input-head">
       <${Tabs} label="View of the input" prefix="view" small tabs=${VIEWS} active=${view.value} onSelect=${(/** @type {string} */ id) => (view.value = id)} />
-      <${Button} icon="reset" kind="ghost small" label="Reset all" onClick=${form.resetAll} />
+      <div class="input-tools">
+        <${FromVideo} drop=${drop} />
+        <${Button} icon="reset" kind="ghost small" label="Reset all" onClick=${form.resetAll} />
+      </div>
     </div>
+    <${DropNotes} drop=${drop} form=${form} />
     ${form.textFault.value && view.value === "form" && html`<p class="faults" role="alert">The JSON is not finished; the form shows what it said before.</p>`}
     ${rest.length > 0 && html`<div class="faults" role="alert">${rest.map((fault) => html`<p><code>${fault.loc.join(".")}</code> ${fault.msg}</p>`)}</div>`}
     <${Panel} prefix="view" id="form" active=${view.value}>

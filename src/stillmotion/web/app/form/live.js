@@ -32,9 +32,9 @@ const length = (told) => `${plain(told.seconds ?? 0)} s at ${plain(told.fps ?? 0
 /** @param {Estimate} told */
 const volume = (told) => (told.megapixels === null ? "" : `${plain(told.megapixels, 1)} MP`);
 
-/** @param {Estimate} told */
-const cost = (told) => (told.total_cost === null ? "Cost follows the picture" : `${money(told.total_cost)} on fal`);
+/** @param {Pick<Estimate, "total_cost">} told */
+export const cost = (told) => (told.total_cost === null ? "Cost follows the picture" : `${money(told.total_cost)} on fal`);
 
-/** @param {Estimate} told */
-const time = (told) =>
+/** @param {Pick<Estimate, "expected_seconds">} told */
+export const time = (told) =>
   told.expected_seconds === null ? "Time unknown until one has run here" : `about ${duration(told.expected_seconds)} here`;

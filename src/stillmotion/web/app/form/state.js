@@ -17,10 +17,13 @@ import { parse, same, write } from "../ui/json.js";
 
 const SETTLED_MS = 180;
 
+/** Where this tab keeps the input of an endpoint. @param {string} endpoint */
+export const stored = (endpoint) => `stillmotion.form.${endpoint}`;
+
 /** @param {string} endpoint @param {Field[]} fields @param {Input} initial @param {Sample[]} samples photographs of the server's own */
 export function createForm(endpoint, fields, initial, samples) {
-  const stored = `stillmotion.form.${endpoint}`;
-  const input = signal(/** @type {Input} */ (restored(stored) ?? initial));
+  const place = stored(endpoint);
+  const input = signal(/** @type {Input} */ (restored(place) ?? initial));
   /** Text of the JSON view while it is not what the input says: unfinished, or wrong. */
   const draft = signal(/** @type {string | null} */ (null));
   /** The API's own words about the input that was sent last. */
@@ -40,7 +43,7 @@ export function createForm(endpoint, fields, initial, samples) {
       draft.value = null;
     });
 
-  effect(() => keep(stored, input.value));
+  effect(() => keep(place, input.value));
   effect(() => ask(endpoint, input.value, sizes.value.image_url, (told) => (figures.value = told)));
 
   return {

@@ -2,6 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { batch, useSignal } from "@preact/signals";
 import { html } from "../ui/html.js";
+import { CompareLink } from "../compare/compare.js";
 import { Button, Notice } from "../ui/controls.js";
 import { Icon } from "../ui/icons.js";
 import { announce } from "../ui/announce.js";
@@ -29,6 +30,8 @@ export function History({ endpoint, onRestore }) {
   const words = useSignal("");
   const state = useSignal("");
   const pinned = useSignal(false);
+  /** Those to be compared, two at most: a third one takes the place of the older. */
+  const chosen = useSignal(/** @type {string[]} */ ([]));
 
   const load = async (/** @type {string | null} */ cursor, /** @type {{stopped: boolean}} */ turn) => {
     failed.value = "";
@@ -82,9 +85,14 @@ export function History({ endpoint, onRestore }) {
     forget: (/** @type {Made} */ item) =>
       act(async () => {
         await forget(item.request_id);
+        chosen.value = chosen.value.filter((id) => id !== item.request_id);
         change(item.request_id, () => null);
         announce("Deleted");
       }),
+    choose: (/** @type {Made} */ { request_id: id }) => {
+      const { value } = chosen;
+      chosen.value = value.includes(id) ? value.filter((other) => other !== id) : [...value, id].slice(-2);
+    },
   };
   const filtered = Boolean(words.value || state.value || pinned.value);
   return html`<section class="history" aria-label="History">
@@ -108,15 +116,24 @@ export function History({ endpoint, onRestore }) {
     ${failed.value && html`<${Notice}>${failed.value}<//>`}
     ${items.value === null && !failed.value && html`<p class="history-none" role="status">Loading …</p>`}
     ${items.value?.length === 0 && html`<p class="history-none">${filtered ? "Nothing fits." : "Nothing yet. What you run appears here."}</p>`}
+    ${chosen.value.length > 0 && html`<${Chosen} ids=${chosen.value} onClear=${() => (chosen.value = [])} />`}
     <ul class="made">
-      ${items.value?.map((item) => html`<${Item} key=${item.request_id} item=${item} acts=${acts} />`)}
+      ${items.value?.map((item) => html`<${Item} key=${item.request_id} item=${item} acts=${acts} chosen=${chosen.value.includes(item.request_id)} />`)}
     </ul>
     ${next.value && html`<p class="more"><${Button} label="Show more" onClick=${() => load(next.value, { stopped: false })} /></p>`}
   </section>`;
 }
 
-/** @param {{item: Made, acts: Record<"restore" | "pin" | "forget", (item: Made) => void>}} props */
-function Item({ item, acts }) {
+/** @param {{ids: string[], onClear: () => void}} props */
+const Chosen = ({ ids, onClear }) =>
+  html`<div class="chosen" role="group" aria-label="Comparison">
+    <p role="status">${ids.length < 2 ? "One result chosen. Choose another one to compare it with." : "Two results chosen."}</p>
+    ${ids.length === 2 && html`<${CompareLink} a=${ids[0]} b=${ids[1]} label="Compare the two" kind="primary small" />`}
+    <${Button} kind="ghost small" label="Clear" onClick=${onClear} />
+  </div>`;
+
+/** @param {{item: Made, acts: Record<"restore" | "pin" | "forget" | "choose", (item: Made) => void>, chosen: boolean}} props */
+function Item({ item, acts, chosen }) {
   const sure = useSignal(false);
   const over = item.state !== "queued" && item.state !== "running";
   return html`<li class="made-item ${item.state}" data-request=${item.request_id}>
@@ -130,6 +147,7 @@ function Item({ item, acts }) {
       <div class="made-actions">
         <${Button} kind="small" label="Restore" icon="reset" onClick=${() => acts.restore(item)} />
         ${item.video_url && html`<a class="button small" href=${item.video_url} download="">Download</a>`}
+        ${item.state === "done" && item.video_url && html`<${Button} kind="small" icon="compare" label="Compare" pressed=${chosen} onClick=${() => acts.choose(item)} />`}
         <${Button} kind="ghost small" quiet icon="pin" label=${item.pinned ? "Unpin" : "Pin"} pressed=${item.pinned} onClick=${() => acts.pin(item)} />
         ${over &&
         (sure.value

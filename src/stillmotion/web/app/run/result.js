@@ -8,8 +8,10 @@ import { bytes, duration, money, plain } from "../ui/text.js";
 import { write } from "../ui/json.js";
 import { playable } from "../server/platform.js";
 import { upload } from "../server/files.js";
+import { CompareLink } from "../compare/compare.js";
 import { Player } from "./player.js";
 import { PromptDiff } from "./prompt_diff.js";
+import { runs } from "./runs.js";
 
 /** @typedef {import("./runs.js").Run} Run @typedef {import("../form/state.js").Form} Form */
 
@@ -55,11 +57,21 @@ export function Result({ run, form, onRun }) {
       ${output.value.seed !== undefined &&
       html`<${Button} icon="seed" label="Same seed, change one thing" onClick=${() => sameSeed(run, form)} />`}
       ${source && html`<${Button} icon="picture" label="Use last frame as start" onClick=${() => lastFrame(player.value, form, failed)} />`}
+      ${source && html`<${Compare} run=${run} />`}
       <${CopyButton} label="Copy link" icon="link" text=${() => video.url} />
       <${CopyButton} label="Copy JSON" text=${() => write(output.value)} />
     </div>
     ${failed.value && source && html`<${Notice}>${failed.value}<//>`}
   </div>`;
+}
+
+/** With the result before this one, where there is one; else the page asks which. @param {{run: Run}} props */
+function Compare({ run }) {
+  const all = runs.value;
+  const before = all.slice(all.indexOf(run) + 1).find((other) => other.phase.value === "done");
+  return before
+    ? html`<${CompareLink} a=${before.id} b=${run.id} label="Compare with previous" />`
+    : html`<${CompareLink} a=${run.id} label="Compare with …" />`;
 }
 
 /** @param {string} type */

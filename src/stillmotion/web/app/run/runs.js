@@ -69,6 +69,17 @@ export function restore(endpoint) {
   runs.value.forEach(attend);
 }
 
+/** Shows a request that was begun elsewhere, and takes it up with the others. @param {Kept} kept */
+export function open(kept) {
+  if (!runs.value.some((run) => run.id === kept.id)) {
+    const run = createRun(kept);
+    runs.value = [run, ...runs.value].slice(0, MOST_KEPT);
+    keep();
+    attend(run);
+  }
+  shownRun.value = kept.id;
+}
+
 /** @param {Run} run */
 export async function stop(run) {
   run.cancelling.value = true;

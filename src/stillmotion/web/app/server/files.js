@@ -16,3 +16,18 @@ export async function upload(file, name) {
   });
   return /** @type {string} */ (file_url);
 }
+
+/** The server reads the head and the tail of a file: settings stand in one of them. */
+const WHOLE_BYTES = 1 << 20;
+const PART_BYTES = 1 << 19;
+
+/** How a video was made, from its metadata; raises Refused where it does not say. @param {File} file
+ * @returns {Promise<{endpoint_id: string, model: string | null, input: Record<string, any>, served: boolean}>} */
+export function embedded(file) {
+  const whole = file.size <= WHOLE_BYTES;
+  return ask(`/v1/embedded-settings${whole ? "" : `?head=${PART_BYTES}&size=${file.size}`}`, {
+    method: "POST",
+    raw: whole ? file : new Blob([file.slice(0, PART_BYTES), file.slice(-PART_BYTES)]),
+    headers: { "content-type": "application/octet-stream" },
+  });
+}

@@ -22,6 +22,7 @@ import { ask } from "./http.js";
  *   poster_url: string | null, video_url: string | null, content_type: string | null, playable_url: string | null,
  *   pinned: boolean,
  *   error: null | {status_code: number, error_type: string, message: string, detail?: any}}} Made
+ * @typedef {{key: string | null, key_id: string | null, scope: "api" | "admin" | null, required: boolean}} Caller
  */
 
 /** @returns {Promise<Model[]>} */
@@ -85,3 +86,6 @@ export const playable = async (id) => (await ask(`/v1/requests/${id}/playable?re
 
 /** How a program of this machine reaches the server. @returns {Promise<{https?: string, ca?: string}>} */
 export const access = () => ask("/web/access.json");
+
+/** Who asks, as the server sees it; nobody is refused. @returns {Promise<Caller>} */
+export const caller = () => ask("/v1/caller");

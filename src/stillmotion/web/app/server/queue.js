@@ -17,8 +17,17 @@ export const app = (endpoint) => endpoint.split("/").slice(0, 2).join("/");
 /** @param {string} endpoint @param {string} id */
 const at = (endpoint, id) => `/queue/${app(endpoint)}/requests/${id}`;
 
-/** @param {string} endpoint @param {Record<string, unknown>} input @returns {Promise<Status>} */
-export const submit = (endpoint, input) => ask(`/queue/${endpoint}`, { method: "POST", body: input, headers: { "x-stillmotion-preview": "1" } });
+/** `mark`: however often the same input is sent with it, it is one request. @param {string} endpoint
+ * @param {Record<string, unknown>} input @param {string} [mark] @returns {Promise<Status>} */
+export const submit = (endpoint, input, mark) =>
+  ask(`/queue/${endpoint}`, {
+    method: "POST",
+    body: input,
+    headers: { "x-stillmotion-preview": "1", ...(mark && { "idempotency-key": mark }) },
+  });
+
+/** @param {string} endpoint @param {string} id @returns {Promise<Status>} */
+export const status = (endpoint, id) => ask(`${at(endpoint, id)}/status`);
 
 /** @param {string} endpoint @param {string} id */
 export const cancel = (endpoint, id) => ask(`${at(endpoint, id)}/cancel`, { method: "PUT" });

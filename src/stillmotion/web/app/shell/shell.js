@@ -1,20 +1,35 @@
 // What stands around every page: the name, the key, the colours, and words for screen readers.
 import { useEffect, useRef } from "preact/hooks";
+import { useSignal } from "@preact/signals";
 import { html } from "../ui/html.js";
 import { Announcer, announce } from "../ui/announce.js";
 import { Button } from "../ui/controls.js";
+import { caller } from "../server/platform.js";
 import { isDark, key, keyWanted, theme } from "./session.js";
 
 /** @param {{children?: unknown}} props */
 export function Shell({ children }) {
   return html`<a class="skip" href="#main">Skip to the content</a>
     <header class="bar">
-      <a class="brand" href="/"><span class="brand-mark" aria-hidden="true"></span>Stillmotion</a>
-      <nav aria-label="Site"><a href="/models">Documents</a></nav>
+      <a class="brand" href="/" aria-label="Stillmotion"><span class="brand-mark" aria-hidden="true"></span><span class="brand-name">Stillmotion</span></a>
+      <nav aria-label="Site"><a href="/models">Documents</a><${OperationsLink} /></nav>
       <div class="bar-tools"><${KeyTool} /><${ThemeTool} /></div>
     </header>
     ${children}
     <${Announcer} />`;
+}
+
+/** For those alone to whom the page shows anything. */
+function OperationsLink() {
+  const admin = useSignal(false);
+  useEffect(() => {
+    caller().then(
+      ({ scope }) => (admin.value = scope === "admin"),
+      () => {},
+    );
+  }, []);
+  const here = location.pathname === "/operations";
+  return admin.value && html`<a href="/operations" aria-current=${here ? "page" : undefined}>Operations</a>`;
 }
 
 function ThemeTool() {
