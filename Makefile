@@ -1,5 +1,5 @@
 # One environment in .venv, made with plain venv and pip; your pip settings (indexes, mirrors, proxies) are honoured.
-#   make demo              one photograph through the real server and the engine, saved as demo.mp4
+#   make demo              one photograph through the real server and the engine: demo.mp4, and demo.webp of it
 #   make demo ENGINE=mock  the same in seconds, without torch
 #   make test              the test suite
 PYTHON ?= python3
@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 install: $(VENV)/.dev
 
 demo: $(VENV)/.demo-$(ENGINE)
-	$(BIN)/stillmotion demo --engine $(ENGINE) --image examples/chelsea.png --output demo.mp4
+	$(BIN)/stillmotion demo --engine $(ENGINE) --image examples/chelsea.png --output demo.mp4 --preview demo.webp
 
 # Two at a time, each file by one: most tests wait for a server of theirs.
 test: $(VENV)/.dev
@@ -36,7 +36,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) demo.mp4
+	rm -rf $(VENV) demo.mp4 demo.webp
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Stillmotion needs $(PYTHON), 3.11 or newer"; exit 1; }

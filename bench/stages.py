@@ -1,4 +1,4 @@
-"""Where the time of one video goes, by stage, on the demonstration bundle."""
+"""Where the time of one video goes, by stage, on the bundle of random weights."""
 
 import asyncio
 import statistics
@@ -10,7 +10,7 @@ from bench import ROOT
 from bench.report import Section
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.catalogue import CATALOGUE
-from stillmotion.executor.bundles import DEMONSTRATION, ensure_demonstration
+from stillmotion.executor.bundles import RANDOM, ensure_random
 from stillmotion.executor.process import ProcessExecutor
 from stillmotion.job import Done, Encoding, Event, Job, Model, Work
 from stillmotion.media.image import ImageLimits
@@ -27,8 +27,8 @@ REQUEST = {
     "num_inference_steps": 8,
     "seed": 1,
 }
-METHOD = f"""One request as `make demo` makes it (256x256, 25 frames with sound, 8 steps, guidance 3) on the engine
-process (on the processor, not a GPU) with the demonstration bundle: the real architecture and code path with random
+METHOD = f"""One request (256x256, 25 frames with sound, 8 steps, guidance 3) on the engine
+process (on the processor, not a GPU) with the bundle of random weights: the real architecture and code path with random
 weights, a thousandth of the size. So the shares tell what the machinery costs, not how a full model spends its time.
 One request to warm up, then {RUNS}; medians, as the engine reports them. Encoding runs beside decoding, so the stages
 do not add up to the whole."""
@@ -40,9 +40,9 @@ def bench() -> Section:
 
 
 async def _measure(folder: Path) -> Section:
-    bundle = await ensure_demonstration(folder)
+    bundle = await ensure_random(folder)
     began = time.perf_counter()
-    executor = ProcessExecutor(bundles={DEMONSTRATION: bundle}, device="cpu")
+    executor = ProcessExecutor(bundles={RANDOM: bundle}, device="cpu")
     try:
         (model,) = (await executor.capabilities()).models
         image = folder / "image.png"

@@ -25,7 +25,7 @@ from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.catalogue import catalogue
 from stillmotion.errors import ConfigurationError, NotFound
 from stillmotion.executor.base import Executor
-from stillmotion.executor.bundles import DEMONSTRATION, check_engine_installed, ensure_demonstration, find_bundle
+from stillmotion.executor.bundles import bring_bundle, check_engine_installed, default_bundle
 from stillmotion.executor.devices import ALL as EVERY_DEVICE
 from stillmotion.executor.devices import every_cuda_device, held_by, parse_devices
 from stillmotion.executor.messages import Tuning
@@ -117,10 +117,12 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
         secrets = RotatingSecrets(settings.data / "access-keys.json", longest=LONGEST_SECONDS)
         access = FileAccess(store, SignedUrls(Signatures(secrets, "file")), default=settings.file_access)
         own = _own_files(settings, blobs, access)
-        executors = await _executors(settings, checks)
+        bundles = await _bundles(settings)
+        executors = await _executors(settings, checks, bundles)
         for executor in executors.values():
             stack.push_async_callback(executor.close)
-        engines = await Engines.start(executors, _model_names(settings), endpoints, patience=settings.affinity_seconds)
+        names = {use: folder.name for use, folder in bundles.items()} if settings.engine == "process" else {}
+        engines = await Engines.start(executors, names, endpoints, patience=settings.affinity_seconds)
         prompts = _prompts(settings)
         if isinstance(prompts, PromptServer):
             stack.push_async_callback(prompts.close)
@@ -173,7 +175,7 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
             repeats,
             strict_submit=settings.strict_submit,
             min_free=settings.min_free_bytes,
-            about=_about(settings),
+            about=_about(settings, bundles),
         )
         stack.push_async_callback(service.close)
         upload_parts = UploadParts(settings.data / "files" / "uploads")
@@ -219,18 +221,26 @@ def is_loopback(host: str) -> bool:
     return LOOPBACK.fullmatch(host) is not None
 
 
-async def _executors(settings: Settings, checks: Checks) -> dict[str, Executor]:
+async def _bundles(settings: Settings) -> dict[str, Path]:
+    """The folder of each endpoint's bundle, and of ``all``. The mock engine needs none, whatever is configured."""
+    if settings.engine == "mock":
+        return {use: settings.models / name for use, name in settings.model.items()}
+    check_engine_installed()
+    chosen = {use: await bring_bundle(name, settings.models) for use, name in settings.model.items()}
+    return chosen if ALL in chosen else {**chosen, ALL: await default_bundle(settings.models)}
+
+
+async def _executors(settings: Settings, checks: Checks, bundles: Mapping[str, Path]) -> dict[str, Executor]:
     """An engine for each device, by the device's name."""
     if settings.engine == "mock":
         return {"mock": MockExecutor(slots=settings.mock_slots, seconds=settings.mock_seconds)}
-    check_engine_installed()
-    bundles = await _bundles(settings)
+    by_name = {folder.name: folder for folder in bundles.values()}
     devices = parse_devices(settings.device)
     if EVERY_DEVICE in devices:
         devices = dict.fromkeys(await every_cuda_device(), devices[EVERY_DEVICE])
     return {
         device: ProcessExecutor(
-            bundles={name: bundles[name] for name in held_by(device, allowed, bundles)},
+            bundles={name: by_name[name] for name in held_by(device, allowed, by_name)},
             device=device,
             dtype=settings.dtype,
             threads=settings.threads,
@@ -244,14 +254,14 @@ async def _executors(settings: Settings, checks: Checks) -> dict[str, Executor]:
     }
 
 
-def _about(settings: Settings) -> About:
-    configured = [*settings.model.items(), *([("safety", settings.safety_model)] if settings.safety_model else [])]
-    if settings.engine == "process" and ALL not in settings.model:
-        configured.append((ALL, DEMONSTRATION))
+def _about(settings: Settings, bundles: Mapping[str, Path]) -> About:
+    used = dict(bundles)
+    if settings.safety_model:
+        used["safety"] = settings.models / settings.safety_model
     uses: dict[str, tuple[str, ...]] = {}
-    for use, name in configured:
-        uses[Path(name).name] = (*uses.get(Path(name).name, ()), use)
-    licences = {Path(name).name: licence_of(settings.models / name) for _, name in configured}
+    for use, folder in used.items():
+        uses[folder.name] = (*uses.get(folder.name, ()), use)
+    licences = {folder.name: licence_of(folder) for folder in used.values()}
     return About(
         engine=settings.engine,
         data=settings.data,
@@ -273,25 +283,6 @@ def _tuning(settings: Settings, *, engines: int) -> Tuning:
         attention=settings.attention,
         compiled=settings.compiled,
     )
-
-
-async def _bundles(settings: Settings) -> dict[str, Path]:
-    bundles: dict[str, Path] = {}
-    for name in settings.model.values():
-        folder = find_bundle(name, settings.models)
-        bundles[folder.name] = folder
-    if ALL not in settings.model:
-        folder = await ensure_demonstration(settings.models)
-        bundles[folder.name] = folder
-    return bundles
-
-
-def _model_names(settings: Settings) -> Mapping[str, str]:
-    """The choice by bundle name; the mock engine has one model for everything, whatever is configured."""
-    if settings.engine == "mock":
-        return {}
-    names = {endpoint: find_bundle(name, settings.models).name for endpoint, name in settings.model.items()}
-    return {ALL: DEMONSTRATION, **names}
 
 
 def _fetcher(settings: Settings, max_bytes: int, seconds: float) -> Fetcher:

@@ -62,7 +62,8 @@ class Settings(BaseSettings):
     model: Annotated[Mapping[str, str], NoDecode] = Field(
         {},
         description="Model bundle by endpoint id, or `all`: `all=NAME,ENDPOINT=NAME`. A name is a folder of `models`, "
-        "or a path. Default: a tiny demonstration bundle with random weights, built on first use.",
+        "or a path; `tiny-ltx-2`, of random weights, is built on first use. "
+        "Default: `nano` where the package has it, else `tiny-ltx-2`.",
     )
     device: str = Field(
         "auto",

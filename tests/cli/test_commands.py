@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from requirements import need_package
 from serving import ENDPOINT, clean_environment, picture, serving, small
@@ -173,9 +174,10 @@ class TestServe:
         assert "heartbeat_seconds" in done.stderr
 
     def test_it_can_be_stopped_while_it_starts(self, tmp_path):
-        """The first start builds the demonstration bundle, for which there is plenty of time to think again."""
+        """The first start on random weights builds them, for which there is plenty of time to think again."""
         need_package("torch", "pip install 'stillmotion[engine]'")
-        environment = clean_environment({"STILLMOTION_MODELS": str(tmp_path / "models")})
+        settings = {"STILLMOTION_MODELS": str(tmp_path / "models"), "STILLMOTION_MODEL": "all=tiny-ltx-2"}
+        environment = clean_environment(settings)
         command = [sys.executable, "-m", "stillmotion", "serve", "--port", "0", "--data", str(tmp_path / "data")]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
         while not (tmp_path / "models").exists():
@@ -215,20 +217,29 @@ class TestSettings:
 class TestDemo:
     def test_the_mock_demo_says_what_happens_and_saves_the_video(self, tmp_path, photograph):
         need_package("fal_client", "pip install 'stillmotion[demo]'")
-        target = tmp_path / "demo.mp4"
-        done = stillmotion("demo", "--engine", "mock", "--image", photograph, "-o", target, cwd=tmp_path)
+        target, preview = tmp_path / "demo.mp4", tmp_path / "demo.webp"
+        mock = ("demo", "--engine", "mock", "--image", photograph)
+        done = stillmotion(*mock, "-o", target, "--preview", preview, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-        for words in ("its certificate and health are good", "mock engine", "256x170, 25 frames", "has stopped"):
+        for words in ("its certificate and health are good", "mock engine", "288x192, 25 frames", "has stopped"):
             assert words in done.stdout
         with av.open(str(target)) as container:
             assert sum(1 for _ in container.decode(video=0)) == 25
+        with Image.open(preview) as shown:
+            assert (shown.format, shown.size, shown.info["loop"]) == ("WEBP", (288, 192), 0)
+
+    def test_a_preview_that_is_no_picture_is_refused_before_anything_is_made(self, tmp_path, photograph):
+        target = tmp_path / "demo.mp4"
+        done = stillmotion("demo", "--engine", "mock", "-o", target, "--preview", "demo.png", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "a preview is a .webp or .gif file, not demo.png" in done.stderr
+        assert not target.exists()
 
     def test_the_engine_demo_gives_pictures_that_move_and_sound_that_lives(self, tmp_path, tiny_models):
         target = tmp_path / "demo.mp4"
         photograph = ROOT / "examples" / "chelsea.png"
-        done = stillmotion(
-            "demo", "--image", photograph, "-o", target, cwd=tmp_path, STILLMOTION_MODELS=str(tiny_models)
-        )
+        models = {"STILLMOTION_MODELS": str(tiny_models), "STILLMOTION_MODEL": "all=tiny-ltx-2"}
+        done = stillmotion("demo", "--image", photograph, "-o", target, cwd=tmp_path, **models)
         assert done.returncode == 0, done.stdout + done.stderr
         steps = [line.strip() for line in done.stdout.splitlines() if "denoising step" in line]
         assert steps == [
@@ -242,7 +253,7 @@ class TestDemo:
             frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
             container.seek(0)
             sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-        assert np.stack(frames).shape == (25, 170, 256)
+        assert np.stack(frames).shape == (25, 192, 288)
         assert min(np.abs(a.astype(int) - b).mean() for a, b in pairwise(frames)) > 1
         assert sound.std() > 0.01
         assert np.abs(np.diff(sound)).mean() > 0.001

@@ -16,7 +16,7 @@ from serving import ENDPOINT, data_uri, picture, serving, submit, wait
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, tiny_models):
-    settings = {"models": tiny_models, "threads": 2}
+    settings = {"models": tiny_models, "model": "all=tiny-ltx-2", "threads": 2}
     with serving(tmp_path_factory.mktemp("engine"), engine="process", **settings) as server:
         yield server
 

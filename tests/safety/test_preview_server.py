@@ -16,7 +16,8 @@ CHECKED = "no preview pictures: the safety checker sees the video first"
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory, tiny_models, red_classifier):
-    settings = {"models": tiny_models, "threads": 1, "safety_model": red_classifier, "preview_seconds": 0}
+    settings = {"models": tiny_models, "model": "all=tiny-ltx-2", "threads": 1}
+    settings |= {"safety_model": red_classifier, "preview_seconds": 0}
     with (
         serving(tmp_path_factory.mktemp("previews"), engine="process", **settings) as server,
         server.client() as client,

@@ -57,7 +57,8 @@ def mock(tmp_path_factory, terms):
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory, tiny_models, red_classifier, terms):
-    settings = {"models": tiny_models, "threads": 1, "safety_model": red_classifier, "safety_terms": terms}
+    settings = {"models": tiny_models, "model": "all=tiny-ltx-2", "threads": 1}
+    settings |= {"safety_model": red_classifier, "safety_terms": terms}
     with serving(tmp_path_factory.mktemp("auto"), engine="process", **settings) as server:
         yield server
 
@@ -66,7 +67,8 @@ def engine(tmp_path_factory, tiny_models, red_classifier, terms):
 def strict(tmp_path_factory, tiny_models, build_classifier):
     """Checks whether it is asked to or not, and refuses what is not green: a random model's video never is."""
     classifier = build_classifier(NOT_GREEN, at=-0.5)
-    settings = {"models": tiny_models, "threads": 1, "safety": "required", "safety_model": classifier}
+    settings = {"models": tiny_models, "model": "all=tiny-ltx-2", "threads": 1}
+    settings |= {"safety": "required", "safety_model": classifier}
     with serving(tmp_path_factory.mktemp("required"), engine="process", **settings) as server:
         yield server
 

@@ -37,7 +37,7 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "cpu": Preset(width=192, audio_width=64, heads=4, layers=6, tokens=1200),
+    "cpu": Preset(width=192, audio_width=64, heads=4, layers=6, tokens=3600),
     "gpu": Preset(
         width=256,
         audio_width=64,

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from diffusers.pipelines.ltx2 import LTX2TextConnectors
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
+from stillmotion.engine.tiny_text import SPECIAL, padded_left, small_gemma
 from training.nano.prompts import corpus
 
 WIDTH, LAYERS, HEADS = 96, 2, 2
@@ -18,7 +19,6 @@ LENGTHS = (64, 128, 256, 1024)
 """Text lengths that are trained. All are multiples of the registers that stand for padding."""
 
 REGISTERS = 64
-_SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<image_soft_token>", "<start_of_image>", "<end_of_image>")
 
 
 def build_tokenizer(seed: int, texts: int = 8000) -> PreTrainedTokenizerFast:
@@ -29,61 +29,22 @@ def build_tokenizer(seed: int, texts: int = 8000) -> PreTrainedTokenizerFast:
         # "dolly_in" and "push-in" are read as the words they are made of.
         [pre_tokenizers.ByteLevel(add_prefix_space=True), pre_tokenizers.Punctuation("isolated")]
     )
-    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=list(_SPECIAL),
+        special_tokens=list(SPECIAL),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus(texts, random.Random(seed)), trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", tokenizer.token_to_id("<bos>"))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        bos_token="<bos>",
-        unk_token="<unk>",
-        padding_side="left",
-        model_max_length=max(LENGTHS),
-    )
+    return padded_left(tokenizer, max(LENGTHS))
 
 
 def build_encoder(tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
-    """Two layers of Gemma 3; its picture tower is there because the class has one, as small as it can be."""
-    token = dict(zip(_SPECIAL, tokenizer.convert_tokens_to_ids(list(_SPECIAL)), strict=True))
-    configuration = Gemma3Config(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": WIDTH,
-            "intermediate_size": 2 * WIDTH,
-            "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS,
-            "num_key_value_heads": 1,
-            "head_dim": WIDTH // HEADS,
-            "max_position_embeddings": 2048,
-            "sliding_window": 512,
-            "pad_token_id": token["<pad>"],
-            "bos_token_id": token["<bos>"],
-            "eos_token_id": token["<eos>"],
-        },
-        vision_config={
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 28,
-            "patch_size": 14,
-        },
-        mm_tokens_per_image=4,
-        image_token_index=token["<image_soft_token>"],
-        boi_token_index=token["<start_of_image>"],
-        eoi_token_index=token["<end_of_image>"],
-    )
+    """Two layers of Gemma 3."""
     torch.manual_seed(seed)
-    encoder = Gemma3ForConditionalGeneration(configuration)
+    encoder = small_gemma(
+        tokenizer, width=WIDTH, layers=LAYERS, heads=HEADS, head_dim=WIDTH // HEADS, sliding_window=512
+    )
     with torch.no_grad():  # its own 0.02 makes all tokens nearly the same
         encoder.get_input_embeddings().weight.normal_(0, WIDTH**-0.5)
     return encoder

@@ -366,12 +366,13 @@ def demo(
     engine: EngineOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the video goes.")] = Path("demo.mp4"),
     image: Annotated[Path | None, typer.Option(help="The photograph to start from.")] = None,
-    prompt: Annotated[str, typer.Option(help="What should happen in it.")] = "The camera slowly dollies in.",
+    prompt: Annotated[str, typer.Option(help="What should happen in it.")] = "A tabby cat. The camera dollies in.",
+    preview: Annotated[Path | None, typer.Option(help="A .webp or .gif of it, to show on a page.")] = None,
 ) -> None:
     """Start a server, send it one photograph with fal's own Python client, save the video, stop the server."""
     from stillmotion.cli.demo import run_demo
 
-    _exit(run_demo, engine=engine, output=output, image=image, prompt=prompt)
+    _exit(run_demo, engine=engine, output=output, image=image, prompt=prompt, preview=preview)
 
 
 def _models(pairs: list[str] | None) -> str | None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stillmotion.cli.client_env import client_environment
+from stillmotion.cli.demo_preview import check_preview, write_preview
 from stillmotion.cli.running import STATE_FILE, local_tls
 from stillmotion.errors import ConfigurationError, StillmotionError
 
@@ -27,9 +28,11 @@ class DemoFailed(StillmotionError):
     """The demo failed."""
 
 
-def run_demo(*, engine: str | None, output: Path, image: Path | None, prompt: str) -> int:
+def run_demo(*, engine: str | None, output: Path, image: Path | None, prompt: str, preview: Path | None) -> int:
     if importlib.util.find_spec("fal_client") is None:
         raise ConfigurationError("the demo uses fal's own client: pip install 'stillmotion[demo]'")
+    if preview is not None:
+        check_preview(preview)
     picture = image or _example("chelsea.png")
     with tempfile.TemporaryDirectory(prefix="stillmotion-demo-") as folder:
         data = Path(folder)
@@ -42,6 +45,9 @@ def run_demo(*, engine: str | None, output: Path, image: Path | None, prompt: st
             started = time.monotonic()
             _run_client(picture, prompt, output, environment)
             print(f"saved {output} after {time.monotonic() - started:.1f} s", flush=True)
+            if preview is not None:
+                write_preview(output, preview)
+                print(f"saved {preview}, its preview", flush=True)
     print("the server has stopped", flush=True)
     return 0
 

@@ -54,16 +54,19 @@ def suited(
 ) -> Defaults[Request]:
     """``request`` for ``model``: on distilled weights, guidance fields that were left out take their ``neutral`` value.
 
-    Steps and schedule become the distilled ones where the request names neither. A value that was sent is kept, also
-    where it equals the document's default.
+    Steps become the distilled ones where the request names none, and the schedule where it names neither. A value that
+    was sent is kept, also where it equals the document's default.
     """
     if not model.distilled:
         return Defaults(request, steps, schedule, ())
     sent = request.model_fields_set
     omitted = {name: value for name, value in neutral.items() if name not in sent}
     told = [f"{name} {value:g}" for name, value in omitted.items()]
-    if sent.isdisjoint(("num_inference_steps", "scheduler")):
-        steps, schedule = DISTILLED.steps, DISTILLED.schedule
-        told.append(f"{steps} steps, schedule {schedule}")
+    if "num_inference_steps" not in sent:
+        steps = DISTILLED.steps
+        told.append(f"{steps} steps")
+        if "scheduler" not in sent:  # its levels are for these steps alone
+            schedule = DISTILLED.schedule
+            told.append(f"schedule {schedule}")
     notes = (f"model {model.name} is distilled; its own defaults for what was left out: {', '.join(told)}",)
     return Defaults(request.model_copy(update=omitted), steps, schedule, notes if told else ())

@@ -3,7 +3,7 @@
     python -m stillmotion.engine.tiny FOLDER --family ltx-2.3
 
 It shows the machinery, not pictures: every component, layout and code path of a full model, in megabytes and seconds.
-The tests and the demonstration run on it.
+The tests run on it, and whoever asks for `tiny-ltx-2`.
 """
 
 import argparse
@@ -21,13 +21,14 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2_audio import AutoencoderK
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from stillmotion.engine.manifest import FORMAT, MANIFEST, Licence, Limits, Manifest
 from stillmotion.engine.quiet import without_progress_bars
 from stillmotion.engine.tiny_loras import write_loras
+from stillmotion.engine.tiny_text import SPECIAL, padded_left, small_gemma
 from stillmotion.job import Family, Upsampling, to_json
 
 # One head count for all attention; video tokens are 4 x 16 wide, audio tokens 4 x 8, the text encoder's 32.
@@ -39,7 +40,6 @@ _AUDIO_TOKEN = _AUDIO_CHANNELS * _MEL_BINS // 4
 _REGISTERS, _SEQUENCE = 16, 256
 _LAYERS = 3
 _UPSAMPLERS: Mapping[Upsampling, str] = {"spatial_x2": "spatial_upsampler", "temporal_x2": "temporal_upsampler"}
-_SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<image_soft_token>", "<start_of_image>", "<end_of_image>")
 
 
 def build_tiny_bundle(
@@ -123,56 +123,14 @@ def _components(family: Family) -> dict[str, Any]:
 def _tokenizer() -> PreTrainedTokenizerFast:
     """One token per byte, and Gemma's special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate((*_SPECIAL, *alphabet))}
+    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *alphabet))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        bos_token="<bos>",
-        unk_token="<unk>",
-        padding_side="left",
-        model_max_length=_SEQUENCE,
-    )
+    return padded_left(tokenizer, _SEQUENCE)
 
 
 def _text_encoder(tokenizer: PreTrainedTokenizerFast) -> Any:
-    token = dict(zip(_SPECIAL, tokenizer.convert_tokens_to_ids(list(_SPECIAL)), strict=True))
-    return Gemma3ForConditionalGeneration(
-        Gemma3Config(
-            text_config={
-                "vocab_size": len(tokenizer),
-                "hidden_size": _TEXT,
-                "intermediate_size": 2 * _TEXT,
-                "num_hidden_layers": _TEXT_LAYERS,
-                "num_attention_heads": 2,
-                "num_key_value_heads": 1,
-                "head_dim": 16,
-                "max_position_embeddings": 2048,
-                "sliding_window": 64,
-                "pad_token_id": token["<pad>"],
-                "bos_token_id": token["<bos>"],
-                "eos_token_id": token["<eos>"],
-            },
-            vision_config={
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "image_size": 28,
-                "patch_size": 14,
-            },
-            mm_tokens_per_image=4,
-            image_token_index=token["<image_soft_token>"],
-            boi_token_index=token["<start_of_image>"],
-            eoi_token_index=token["<end_of_image>"],
-        )
-    )
+    return small_gemma(tokenizer, width=_TEXT, layers=_TEXT_LAYERS, heads=2, head_dim=16, sliding_window=64)
 
 
 def _connectors(family: Family) -> Any:

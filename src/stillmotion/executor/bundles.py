@@ -1,4 +1,4 @@
-"""Model bundles on disk: finding them by name, and building the demonstration bundle on first use.
+"""Model bundles on disk: finding them by name, and building the one of random weights on first use.
 
 No torch here: what needs it runs in a process of its own.
 """
@@ -12,25 +12,42 @@ from pathlib import Path
 
 from stillmotion.errors import BundleError, ConfigurationError
 
-DEMONSTRATION = "tiny-ltx-2"
-"""Random weights in the layout of LTX-2: shows the machinery where no trained bundle is configured."""
+PACKAGED = Path(__file__).parents[1] / "models"
+"""Bundles that come with the package, by name."""
+NANO = "nano"
+"""A small trained model, for a machine without a GPU: docs/nano.md."""
+RANDOM = "tiny-ltx-2"
+"""Random weights in the layout of LTX-2, built on first use: the whole machinery in seconds, without pictures."""
 MANIFEST = "stillmotion.json"
 
 
 def find_bundle(name: str, models: Path) -> Path:
-    """The folder of the bundle ``name``: below ``models``, or a path. Raises BundleError."""
-    for folder in (models / name, Path(name)):
+    """The folder of the bundle ``name``: below ``models``, in the package, or a path. Raises BundleError."""
+    for folder in (models / name, PACKAGED / name, Path(name)):
         if (folder / MANIFEST).is_file():
             return folder
     raise BundleError(f"there is no model bundle {name!r} in {models}, and no such folder with a {MANIFEST}")
 
 
-async def ensure_demonstration(models: Path) -> Path:
-    """The demonstration bundle, built in about ten seconds if it is not there. Raises BundleError.
+async def bring_bundle(name: str, models: Path) -> Path:
+    """As ``find_bundle``; the one of random weights is built where it is missing. Raises BundleError."""
+    return await ensure_random(models) if name == RANDOM else find_bundle(name, models)
+
+
+async def default_bundle(models: Path) -> Path:
+    """What serves where nothing is configured: nano, or random weights in a package without it. Raises BundleError."""
+    try:
+        return find_bundle(NANO, models)
+    except BundleError:
+        return await ensure_random(models)
+
+
+async def ensure_random(models: Path) -> Path:
+    """The bundle of random weights, built in about ten seconds if it is not there. Raises BundleError.
 
     One that an earlier version built, and that this one could not show everything with, is replaced.
     """
-    folder = models / DEMONSTRATION
+    folder = models / RANDOM
     if _is_outdated(folder):
         shutil.rmtree(folder)
     if not (folder / MANIFEST).is_file():
@@ -48,7 +65,7 @@ async def ensure_demonstration(models: Path) -> Path:
                 await child.wait()
         if not (folder / MANIFEST).is_file():
             told = errors.decode(errors="replace").strip().splitlines()[-3:]
-            raise BundleError("the demonstration bundle could not be built: " + " / ".join(told))
+            raise BundleError("the bundle of random weights could not be built: " + " / ".join(told))
     return folder
 
 
@@ -58,9 +75,7 @@ def _is_outdated(folder: Path) -> bool:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # absent, or not ours to judge: loading it tells what is wrong
-    ours = (
-        isinstance(manifest, dict) and manifest.get("demonstration") is True and manifest.get("name") == DEMONSTRATION
-    )
+    ours = isinstance(manifest, dict) and manifest.get("demonstration") is True and manifest.get("name") == RANDOM
     return ours and not manifest.get("upsamplers")  # what the first ones lacked
 
 

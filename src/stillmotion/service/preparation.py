@@ -69,7 +69,7 @@ class Preparation:
         for note in plan.notes:
             tell(note)
         if model.demonstration:
-            tell(f"model {model.name} is a demonstration: it shows the machinery, not pictures", "WARN")
+            tell(f"model {model.name} is a demonstration: it shows how everything works, not what LTX-2 can do", "WARN")
         settings = made_with(endpoint, raw, job) if self.embed_settings else None
         charge = _charge(endpoint.price(request, job))
         job, expansion = await expand_for(job, images, self.prompts)
