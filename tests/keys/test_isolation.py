@@ -18,6 +18,8 @@ from stillmotion.settings import Settings
 
 PUBLIC = {
     "/",
+    "/compare",
+    "/operations",
     "/health/live",
     "/health/ready",
     "/.well-known/jwks.json",
@@ -28,6 +30,7 @@ PUBLIC = {
     "/models/{endpoint:path}/llms.txt",
     "/models/{endpoint:path}/api",
     "/models/{endpoint:path}",
+    "/v1/caller",
     "/v1/models",
     "/v1/models/pricing",
     "/v1/models/serving",
@@ -38,7 +41,8 @@ PUBLIC = {
     "/web/access.json",
     "/web/{name}",
 }
-"""What anybody may read: the documents, what the server is made with and shows of itself, and whether it is well."""
+"""What anybody may read: pages without data, the documents, what the server is made with and shows of itself, whether
+it is well, and whose key was sent."""
 BY_NAME = re.compile(r"(?!.*/sign$)/(files|cdn)/")
 """Files and uploads under way have names of 160 random bits, and whoever knows one may use it, unless its owner says
 otherwise: clients fetch and send them without a key."""

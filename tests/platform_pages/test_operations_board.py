@@ -35,7 +35,9 @@ def test_everybodys_requests_are_seen_and_cancelled(slow):
         normal = client.post(f"/queue/{ENDPOINT}", json=small(), headers=ben).json()
         client.post(f"/queue/{ENDPOINT}", json=small(num_frames=4), headers=ann)
 
-        board = lambda **query: client.get("/v1/queue/requests", headers=root, params=query)  # noqa: E731
+        def board(**query):
+            return client.get("/v1/queue/requests", headers=root, params=query)
+
         until(lambda: board().json()["running"][0]["progress"])
         told = board().json()
         (running,) = told["running"]
@@ -71,7 +73,10 @@ def test_everybodys_requests_are_seen_and_cancelled(slow):
 def test_anybody_is_told_who_it_is(slow):
     server, root, ann, _ = slow
     with server.client() as client:
-        who = lambda headers: client.get("/v1/caller", headers=headers).json()  # noqa: E731
+
+        def who(headers):
+            return client.get("/v1/caller", headers=headers).json()
+
         assert who({}) == {"key": None, "key_id": None, "scope": None, "required": True}
         assert who({"authorization": "Key a:b"}) == who({})
         assert (who(root)["key"], who(root)["scope"]) == ("root", "admin")
@@ -95,7 +100,10 @@ def test_webhooks_of_all_keys_with_their_last_answer(slow):
         for headers in (ann, ben):
             body, query = small(num_frames=4), {"fal_webhook": "https://example.invalid/x?secret=1"}
             asked.append(client.post(f"/queue/{ENDPOINT}", json=body, params=query, headers=headers).json())
-        every = lambda headers: client.get("/v1/webhooks?key=*", headers=headers)  # noqa: E731
+
+        def every(headers):
+            return client.get("/v1/webhooks?key=*", headers=headers)
+
         until(lambda: all(each["last"] for each in every(root).json()["webhooks"]))
         told = every(root).json()["webhooks"]
         assert [(each["key"], each["request_id"]) for each in told] == [
@@ -109,7 +117,9 @@ def test_webhooks_of_all_keys_with_their_last_answer(slow):
 
 
 def test_what_lies_on_the_disk_by_kind(client, made):
-    kinds = lambda: {each["kind"]: each for each in client.get("/v1/disk").json()["kinds"]}  # noqa: E731
+    def kinds():
+        return {each["kind"]: each for each in client.get("/v1/disk").json()["kinds"]}
+
     before = kinds()
     made()
     client.post("/cdn/files/upload", content=b"x" * 1000, headers={"content-type": "image/png"})
