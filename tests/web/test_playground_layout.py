@@ -7,6 +7,7 @@ from browser import NINETEEN, Watched, wait_until
 from run_page import SMALL, finish, run, set_json
 from views import amiss
 
+REFUSAL = {"error": {"message": "The server is stopping."}}
 LORA = "fal-ai/ltx-2.3-22b/image-to-video/lora"
 QUALITY = "fal-ai/ltx-2.3-quality/image-to-video"
 
@@ -19,14 +20,24 @@ def home(watched: Watched) -> None:
 
 def home_that_fails(watched: Watched) -> None:
     watched.expected = ("503", "Failed to load")
-    refusal = {"error": {"message": "The server is stopping."}}
-    watched.page.route("**/v1/models", lambda route: route.fulfill(status=503, json=refusal))
+    watched.page.route("**/v1/models", lambda route: route.fulfill(status=503, json=REFUSAL))
     watched.open("/").wait_for_selector(".notice")
 
 
 def home_that_loads(watched: Watched) -> None:
     watched.page.route("**/v1/models", lambda route: None)
     watched.open("/").wait_for_selector(".card.loading")
+
+
+def endpoint_that_loads(watched: Watched) -> None:
+    watched.page.route("**/openapi.json*", lambda route: None)
+    watched.open(f"/models/{NINETEEN}").wait_for_selector(".loading-page")
+
+
+def endpoint_that_fails(watched: Watched) -> None:
+    watched.expected = ("503", "Failed to load")
+    watched.page.route("**/openapi.json*", lambda route: route.fulfill(status=503, json=REFUSAL))
+    watched.open(f"/models/{NINETEEN}").get_by_text("The server is stopping.").wait_for()
 
 
 def empty(watched: Watched) -> None:
@@ -84,6 +95,17 @@ def no_history(watched: Watched) -> None:
     watched.open_endpoint("fal-ai/ltx-2.3/image-to-video", tab="history").wait_for_selector(".history-none")
 
 
+def history_that_loads(watched: Watched) -> None:
+    watched.page.route("**/v1/requests?*", lambda route: None)
+    watched.open_endpoint(tab="history").get_by_text("Loading …").wait_for()
+
+
+def history_that_fails(watched: Watched) -> None:
+    watched.expected = ("503", "Failed to load")
+    watched.page.route("**/v1/requests?*", lambda route: route.fulfill(status=503, json=REFUSAL))
+    watched.open_endpoint(tab="history").get_by_text("The server is stopping.").wait_for()
+
+
 def full_history(watched: Watched) -> None:
     page = watched.open_endpoint()
     set_json(watched, prompt="A long prompt that goes on and on. " * 12, seed=2**62, **SMALL)
@@ -101,8 +123,8 @@ def key_dialog(watched: Watched) -> None:
 
 
 STATES: list[Callable[[Watched], None]] = [
-    home, home_that_fails, home_that_loads, empty, long_values, json_view, faulty, working, done, samples, no_history,
-    full_history, key_dialog,
+    home, home_that_fails, home_that_loads, endpoint_that_loads, endpoint_that_fails, empty, long_values, json_view,
+    faulty, working, done, samples, no_history, history_that_loads, history_that_fails, full_history, key_dialog,
 ]  # fmt: skip
 
 
