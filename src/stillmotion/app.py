@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -52,7 +51,7 @@ from stillmotion.service.access_tokens import AccessTokens
 from stillmotion.service.attempt import Parts, Policy
 from stillmotion.service.changes import Changes
 from stillmotion.service.engines import Engines
-from stillmotion.service.expansion import PromptServer
+from stillmotion.service.expansion import Prompts
 from stillmotion.service.expiry import expiring
 from stillmotion.service.keys import Keys
 from stillmotion.service.models import ALL
@@ -123,9 +122,7 @@ async def platform(settings: Settings, *, local_paths: bool = False) -> AsyncIte
             stack.push_async_callback(executor.close)
         names = {use: folder.name for use, folder in bundles.items()} if settings.engine == "process" else {}
         engines = await Engines.start(executors, names, endpoints, patience=settings.affinity_seconds)
-        prompts = _prompts(settings)
-        if isinstance(prompts, PromptServer):
-            stack.push_async_callback(prompts.close)
+        prompts = _prompts(settings, stack)
         loras = _loras(settings)
         stack.push_async_callback(loras.close)
         parts = Parts(
@@ -364,20 +361,25 @@ def checks_of(settings: Settings) -> Checks:
     )
 
 
-def _prompts(settings: Settings) -> PromptServer | Literal["auto", "off"]:
+def _prompts(settings: Settings, stack: AsyncExitStack) -> Prompts:
     if settings.expansion != "server":
         return settings.expansion
     assert settings.expansion_url is not None  # settings.py checks both
     assert settings.expansion_model is not None
     if settings.offline and not is_loopback(urlsplit(settings.expansion_url).hostname or ""):
         raise ConfigurationError(f"offline: prompts cannot be sent to {settings.expansion_url}; set expansion to off")
-    return PromptServer(
+    # Only here: its HTTP client takes 0.2 s to import, which every start would pay.
+    from stillmotion.service.prompt_server import PromptServer
+
+    server = PromptServer(
         settings.expansion_url,
         settings.expansion_model,
         key=settings.expansion_key,
         vision=settings.expansion_vision,
         seconds=settings.expansion_seconds,
     )
+    stack.push_async_callback(server.close)
+    return server
 
 
 def _policy(settings: Settings) -> Policy:

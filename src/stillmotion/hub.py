@@ -6,31 +6,21 @@ it is made of are used here with a file that the caller keeps: 46 GB are not fet
 """
 
 import errno
+import functools
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
-
-import httpx2
-from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import (
-    FileMetadataError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # exported, lazily
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from stillmotion import __version__
 from stillmotion.errors import FileDownloadError, Unavailable
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
 ANSWER_SECONDS = 15.0
 """For a listing or the head of a file; the bytes of a file have huggingface_hub's own limits, per read."""
@@ -86,13 +76,18 @@ class Hub:
     """
 
     def __init__(self, *, url: str | None = None, token: str | None = None) -> None:
-        self._api = HfApi(
-            endpoint=url.rstrip("/") if url else None,
-            token=token,
-            library_name="stillmotion",
-            library_version=__version__,
-        )
+        self._endpoint = url.rstrip("/") if url else None
         self._token = token
+
+    @functools.cached_property
+    def _api(self) -> "HfApi":
+        # The library takes 0.3 s to import, its HTTP client included; every start of a server would pay that, and most
+        # ask no hub.
+        from huggingface_hub import HfApi
+
+        return HfApi(
+            endpoint=self._endpoint, token=self._token, library_name="stillmotion", library_version=__version__
+        )
 
     @property
     def url(self) -> str:
@@ -112,6 +107,8 @@ class Hub:
 
     def check_access(self, file: HubFile) -> None:
         """Asks for the head of ``file``: the one sure way to learn whether a gated repository will give it."""
+        from huggingface_hub import get_hf_file_metadata
+
         with self._translated(file.repository, file.commit, file.path):
             get_hf_file_metadata(
                 self._address(file), headers=self._headers(), timeout=ANSWER_SECONDS, endpoint=self.url
@@ -135,6 +132,8 @@ class Hub:
         return stream.getvalue()
 
     def _get(self, file: HubFile, stream: "BinaryIO | _Counted", done: int) -> None:
+        from huggingface_hub.file_download import http_get
+
         # The address that redirects, never the one it redirects to: that is signed for an hour, less than 46 GB can
         # take, and every retry needs a new one. The HTTP library drops the token when the redirect leaves the hub.
         http_get(
@@ -147,9 +146,13 @@ class Hub:
         )
 
     def _address(self, file: HubFile) -> str:
+        from huggingface_hub import hf_hub_url
+
         return hf_hub_url(file.repository, file.path, revision=file.commit, endpoint=self.url)
 
     def _headers(self) -> dict[str, str]:
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # exported, lazily
+
         headers: dict[str, str] = build_hf_headers(
             token=self._token, library_name="stillmotion", library_version=__version__
         )
@@ -158,6 +161,18 @@ class Hub:
     @contextmanager
     def _translated(self, name: str, revision: str | None, path: str | None = None) -> Iterator[None]:
         """The one border where the library's exceptions end. No text of theirs goes on: it holds addresses."""
+        import httpx2
+        from huggingface_hub.errors import (
+            FileMetadataError,
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            OfflineModeIsEnabled,
+            RemoteEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+
         try:
             yield
         except GatedRepoError as error:
@@ -184,7 +199,7 @@ class Hub:
             # http_get's own, when fewer or more bytes came than were announced.
             raise Unavailable(f"{self.url} sent {path} incompletely") from error
 
-    def _gated(self, name: str, error: GatedRepoError) -> str:
+    def _gated(self, name: str, error: "GatedRepoError") -> str:
         accept = f"accept its terms at {self.url}/{name} with your account"
         if error.response.status_code == 401:
             return f"{name} is gated: {accept}, then set HF_TOKEN to a token of that account that may read it"
@@ -193,7 +208,7 @@ class Hub:
             "read gated repositories"
         )
 
-    def _answer(self, name: str, error: HfHubHTTPError) -> FileDownloadError | Unavailable:
+    def _answer(self, name: str, error: "HfHubHTTPError") -> "FileDownloadError | Unavailable":
         status = error.response.status_code
         if status == 401:
             return FileDownloadError(f"{self.url} does not know the token in HF_TOKEN (answer 401): make a new one")

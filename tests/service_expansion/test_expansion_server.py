@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from stillmotion.errors import ConfigurationError
 from stillmotion.job import Job, Keyframe
-from stillmotion.service.expansion import MAX_ANSWER, PICTURE_SIDE, PromptServer, expand_for
+from stillmotion.service.expansion import expand_for
+from stillmotion.service.prompt_server import MAX_ANSWER, PICTURE_SIDE, PromptServer
 
 PROMPT = "a robot dancing in the rain"
 PROSE = "A silver robot dances on wet stones at night while rain patters and a saxophone plays. The camera circles it."

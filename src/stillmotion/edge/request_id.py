@@ -26,15 +26,16 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = str(uuid.uuid4())
         started = left = False
+        request_id = ""
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, request_id
             if message["type"] == "http.response.start":
                 started = True
                 headers = list(message.get("headers", ()))
                 if not any(name.lower() == HEADER for name, _ in headers):
+                    request_id = request_id or str(uuid.uuid4())
                     message = {**message, "headers": [*headers, (HEADER, request_id.encode())]}
             await send(message)
 
@@ -47,6 +48,7 @@ class RequestId:
         try:
             await self.app(scope, watched_receive, send_with_id)
         except Exception as error:
+            request_id = request_id or str(uuid.uuid4())
             log = structlog.get_logger(__name__).bind(request_id=request_id, method=scope["method"], path=scope["path"])
             if left:
                 log.info("client_left", error=type(error).__name__)

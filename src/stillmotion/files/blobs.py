@@ -124,7 +124,8 @@ class LocalBlobs:
 
     def free_bytes(self) -> int:
         """Bytes that this process can still write to the file system of ``root``."""
-        return shutil.disk_usage(self._root).free
+        found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
 
     def _place(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

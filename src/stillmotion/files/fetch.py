@@ -5,6 +5,7 @@ Nothing is taken from the environment, and no cookie, credential or referrer is 
 """
 
 import asyncio
+import functools
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -203,10 +204,17 @@ def _told(response: httpcore2.Response, name: bytes) -> str | None:
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """Verifies hosts by the system's roots and ``ca_file``. Raises ConfigurationError."""
+    if ca_file is None:
+        return _system_roots()
     context = httpcore2.default_ssl_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:  # missing, unreadable, or not PEM: SSLError is an OSError
-            raise ConfigurationError(f"the CA file {ca_file} cannot be used: {error}") from error
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:  # missing, unreadable, or not PEM: SSLError is an OSError
+        raise ConfigurationError(f"the CA file {ca_file} cannot be used: {error}") from error
     return context
+
+
+@functools.cache
+def _system_roots() -> ssl.SSLContext:
+    """One for all: reading the roots takes 20 ms."""
+    return httpcore2.default_ssl_context()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.endpoint import Endpoint
@@ -15,7 +15,7 @@ from stillmotion.errors import InputError
 from stillmotion.job import Job, Model, Preview, Work
 from stillmotion.media.image import ImageLimits
 from stillmotion.media.sandbox import normalise
-from stillmotion.service.expansion import PromptServer, expand_for
+from stillmotion.service.expansion import Prompts, expand_for
 from stillmotion.service.faults import place
 from stillmotion.service.file_settings import made_with
 from stillmotion.service.safety import SafetyPolicy
@@ -44,8 +44,7 @@ class Preparation:
     inputs: Inputs
     loras: Loras
     safety: SafetyPolicy = field(default_factory=SafetyPolicy)
-    prompts: PromptServer | Literal["auto", "off"] = "auto"
-    """Who rewrites prompts: a server, the engine's own text model where it can (auto), or nobody."""
+    prompts: Prompts = "auto"
     bounds: Bounds = field(default_factory=Bounds)
     images: ImageLimits = field(default_factory=ImageLimits)
     embed_settings: bool = True
