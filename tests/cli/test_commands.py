@@ -219,6 +219,8 @@ class TestDemo:
         need_package("fal_client", "pip install 'stillmotion[demo]'")
         target, preview = tmp_path / "demo.mp4", tmp_path / "demo.webp"
         mock = ("demo", "--engine", "mock", "--image", photograph)
+        # Whatever this machine's own server is set to: hidden files, and https off.
+        (tmp_path / "stillmotion.toml").write_text('file_access = "hide"\ntls_port = 0\n')
         done = stillmotion(*mock, "-o", target, "--preview", preview, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         for words in ("its certificate and health are good", "mock engine", "288x192, 25 frames", "has stopped"):

@@ -1,7 +1,6 @@
 """``stillmotion demo``: the whole way once, as a user of fal's client would go it."""
 
 import importlib.util
-import json
 import os
 import ssl
 import subprocess
@@ -10,18 +9,16 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from stillmotion.cli.client_env import client_environment
 from stillmotion.cli.demo_preview import check_preview, write_preview
-from stillmotion.cli.running import STATE_FILE, local_tls
+from stillmotion.cli.private_server import private_server
+from stillmotion.cli.running import local_tls
 from stillmotion.errors import ConfigurationError, StillmotionError
 
 EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[3] / "examples")
 """The photographs in an installed package, and in a checkout."""
-STOP_SECONDS = 15.0
 
 
 class DemoFailed(StillmotionError):
@@ -35,9 +32,10 @@ def run_demo(*, engine: str | None, output: Path, image: Path | None, prompt: st
         check_preview(preview)
     picture = image or _example("chelsea.png")
     with tempfile.TemporaryDirectory(prefix="stillmotion-demo-") as folder:
-        data = Path(folder)
+        data = Path(folder) / "data"
         print(f"starting a server with the {engine or 'process'} engine", flush=True)
-        with _server(data, engine) as url:
+        # The client here has neither a key nor a signature for the video that it saves.
+        with private_server(data, engine, {"file_access": "allow"}) as url:
             environment = client_environment(url, local_tls(data).bundle)
             _check(url, environment["SSL_CERT_FILE"])
             print(f"{url} is up, its certificate and health are good", flush=True)
@@ -50,34 +48,6 @@ def run_demo(*, engine: str | None, output: Path, image: Path | None, prompt: st
                 print(f"saved {preview}, its preview", flush=True)
     print("the server has stopped", flush=True)
     return 0
-
-
-@contextmanager
-def _server(data: Path, engine: str | None) -> Iterator[str]:
-    """A server of its own on free ports; gives its https URL. Raises DemoFailed with what it said when it dies."""
-    log = data / "server.log"
-    command = [sys.executable, "-m", "stillmotion", "serve", "--port", "0", "--data", str(data)]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command + (["--engine", engine] if engine else []), stdout=stream, stderr=subprocess.STDOUT
-        )
-        try:
-            yield _wait_until_ready(process, data / STATE_FILE, log)
-            process.terminate()
-            if process.wait(STOP_SECONDS) != 0:
-                raise DemoFailed(f"the server stopped with exit code {process.returncode}:\n{_tail(log)}")
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", state: Path, log: Path) -> str:
-    while process.poll() is None:
-        try:
-            return str(json.loads(state.read_text())["https"])
-        except (FileNotFoundError, ValueError):
-            time.sleep(0.05)
-    raise DemoFailed(f"the server did not start:\n{_tail(log)}")
 
 
 def _check(url: str, ca_bundle: str) -> None:
@@ -104,7 +74,3 @@ def _example(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ConfigurationError("no example photograph is installed; name one with --image")
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").strip().splitlines()[-12:])

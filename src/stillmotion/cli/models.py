@@ -12,6 +12,8 @@ from stillmotion.bundles.catalogue import BUNDLES, CLASSIFIER
 from stillmotion.bundles.pull import gigabytes
 from stillmotion.bundles.shelf import Installed, Shelf
 from stillmotion.errors import ConfigurationError
+from stillmotion.executor.bundles import NANO, PACKAGED
+from stillmotion.service.models import ALL
 from stillmotion.settings import Settings
 
 WIDTH = 140
@@ -31,6 +33,9 @@ def show(*, models: Path | None) -> int:
     for name, found in here.items():
         cells = (_state(found), gigabytes(found.size), found.licence, found.accepted)
         table.add_row(name, *cells, uses.pop(name, ""))
+    for name, found in _packaged().items():
+        if name not in here:  # else that one is used instead
+            table.add_row(name, "comes with Stillmotion", gigabytes(found.size), found.licence, "", uses.pop(name, ""))
     for name, endpoints in uses.items():
         state = "a folder elsewhere" if Path(name).is_dir() else f"not here: stillmotion models pull {name}"
         table.add_row(name, state, "", "", "", endpoints)
@@ -93,9 +98,15 @@ def _uses(settings: Settings) -> dict[str, str]:
     uses: dict[str, list[str]] = {}
     for endpoint, name in settings.model.items():
         uses.setdefault(_shelved_name(name, settings.models), []).append(endpoint)
+    if ALL not in settings.model and NANO in _packaged():
+        uses.setdefault(NANO, []).append(f"{ALL}, as nothing else is configured")
     if settings.safety_model is not None:
         uses.setdefault(_shelved_name(settings.safety_model, settings.models), []).append("safety")
     return {name: ", ".join(endpoints) for name, endpoints in uses.items()}
+
+
+def _packaged() -> dict[str, Installed]:
+    return {found.name: found for found in Shelf(PACKAGED).installed()}
 
 
 def _shelved_name(name: str, models: Path) -> str:
