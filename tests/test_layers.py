@@ -27,6 +27,8 @@ LAYERS = [
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+# Half a second of every start, for what few servers do: asking a prompt server or a hub, the mock engine's drawing.
+SLOW = {"httpx2", "huggingface_hub", "numpy", "av"}
 # Third-party packages that a part may never import, directly or through others of ours.
 BANNED = {
     "stillmotion.job": {"pydantic", "torch", "numpy", "sqlalchemy", "starlette"},
@@ -36,9 +38,9 @@ BANNED = {
     "stillmotion.bundles.pull": {"torch", "transformers", "pydantic", "starlette", "sqlalchemy"},
     "stillmotion.safety.configuration": {"torch", "transformers", "pydantic", "starlette", "sqlalchemy"},
     "stillmotion.service.service": {"torch", "diffusers", "starlette", "uvicorn"},
-    # The last two take 0.3 s to import, for what few servers do.
-    "stillmotion.app": {"torch", "diffusers", "transformers", "fal_client", "httpx2", "huggingface_hub"},
-    "stillmotion.cli.serve": {"torch", "diffusers", "transformers", "fal_client", "httpx2", "huggingface_hub"},
+    "stillmotion.app": {"torch", "diffusers", "transformers", "fal_client", *SLOW},
+    "stillmotion.cli.serve": {"torch", "diffusers", "transformers", "fal_client", *SLOW},
+    "stillmotion.cli.exec": {"torch", "sqlalchemy", *SLOW},
 }
 # What the API may know of the lower layers: the service, and the plain values that it hands out.
 API_MAY = {"stillmotion.store.records", "stillmotion.errors", "stillmotion.job"}

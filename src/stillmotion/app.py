@@ -28,7 +28,6 @@ from stillmotion.executor.bundles import bring_bundle, check_engine_installed, d
 from stillmotion.executor.devices import ALL as EVERY_DEVICE
 from stillmotion.executor.devices import every_cuda_device, held_by, parse_devices
 from stillmotion.executor.messages import Tuning
-from stillmotion.executor.mock import MockExecutor
 from stillmotion.executor.process import ProcessExecutor
 from stillmotion.files.addresses import AllowList
 from stillmotion.files.blobs import LocalBlobs
@@ -230,6 +229,9 @@ async def _bundles(settings: Settings) -> dict[str, Path]:
 async def _executors(settings: Settings, checks: Checks, bundles: Mapping[str, Path]) -> dict[str, Executor]:
     """An engine for each device, by the device's name."""
     if settings.engine == "mock":
+        # Only here: what it draws and encodes with takes 0.1 s to import.
+        from stillmotion.executor.mock import MockExecutor
+
         return {"mock": MockExecutor(slots=settings.mock_slots, seconds=settings.mock_seconds)}
     by_name = {folder.name: folder for folder in bundles.values()}
     devices = parse_devices(settings.device)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from stillmotion.errors import FileDownloadError
-from stillmotion.files.drawing import draw_picture
 from stillmotion.files.fetch import Fetched, Version
 from stillmotion.files.fixtures import Fixtures
 from stillmotion.files.lora_paths import LocalPath, parse_lora_path
@@ -78,6 +77,8 @@ def _copy(source: Path, target: Path, max_bytes: int) -> int:
 
 
 def _draw(url: str, target: Path) -> int:
+    from stillmotion.files.drawing import draw_picture  # with numpy, for tests alone
+
     with removed_on_failure(target):
         draw_picture(url, target)
         return target.stat().st_size
