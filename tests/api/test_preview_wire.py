@@ -75,7 +75,7 @@ def test_the_option_is_none_of_the_input(client):
 
 def test_a_queued_request_has_a_newest_picture_while_it_runs(tmp_path):
     """What was asked is stored with the request: a server that takes it up later makes pictures too."""
-    with serving(tmp_path, mock_slots=1, mock_seconds=30, preview_seconds=0) as server:
+    with serving(tmp_path, mock_slots=1, mock_seconds=12, preview_seconds=0) as server:
         with server.client() as client:
             request = client.post(f"/queue/{ENDPOINT}", json=small(), headers=HEADER).json()
             first = until(lambda: (found := preview_of(client, request)).status_code == 200 and found)
