@@ -24,7 +24,7 @@ from stillmotion.endpoints.bounds import Bounds
 from stillmotion.endpoints.catalogue import catalogue
 from stillmotion.errors import ConfigurationError, NotFound
 from stillmotion.executor.base import Executor
-from stillmotion.executor.bundles import bring_bundle, check_engine_installed, default_bundle
+from stillmotion.executor.bundles import NANO, bring_bundle, check_engine_installed, find_bundle
 from stillmotion.executor.devices import ALL as EVERY_DEVICE
 from stillmotion.executor.devices import every_cuda_device, held_by, parse_devices
 from stillmotion.executor.messages import Tuning
@@ -223,7 +223,7 @@ async def _bundles(settings: Settings) -> dict[str, Path]:
         return {use: settings.models / name for use, name in settings.model.items()}
     check_engine_installed()
     chosen = {use: await bring_bundle(name, settings.models) for use, name in settings.model.items()}
-    return chosen if ALL in chosen else {**chosen, ALL: await default_bundle(settings.models)}
+    return chosen if ALL in chosen else {**chosen, ALL: find_bundle(NANO, settings.models)}
 
 
 async def _executors(settings: Settings, checks: Checks, bundles: Mapping[str, Path]) -> dict[str, Executor]:

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         {},
         description="Model bundle by endpoint id, or `all`: `all=NAME,ENDPOINT=NAME`. A name is a folder of `models`, "
         "or a path; `tiny-ltx-2`, of random weights, is built on first use. "
-        "Default: `nano` where the package has it, else `tiny-ltx-2`.",
+        "Default: `nano`, which comes with the package.",
     )
     device: str = Field(
         "auto",

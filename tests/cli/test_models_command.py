@@ -243,6 +243,15 @@ def test_removal_asks_and_spares_what_is_configured(hub, terminal):
     assert "not here: stillmotion models pull" in terminal.row(CLASSIFIER.name)[1]
 
 
+def test_what_comes_with_the_package_is_listed_and_serves_where_nothing_is_configured(terminal):
+    _, state, size, licence, accepted, used = terminal.row("nano")
+    assert (state, licence, accepted) == ("comes with Stillmotion", "Apache-2.0", "")
+    assert size.endswith(" MB")
+    assert used.startswith("all")
+    terminal.environment["STILLMOTION_MODEL"] = f"all={CLASSIFIER.name}"
+    assert terminal.row("nano")[-1] == ""
+
+
 @pytest.fixture
 def published(hub, tiny_models):
     """A repository with a bundle that the engine can use."""

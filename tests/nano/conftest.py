@@ -8,11 +8,6 @@ from filming import NANO, Studio
 from requirements import need_package
 from serving import serving
 
-# They measure what trained weights do, and come with them: a package without nano has nothing to measure.
-collect_ignore = [] if (NANO / "stillmotion.json").is_file() else [
-    "test_nano_camera.py", "test_nano_images.py", "test_nano_sampling.py", "test_nano_served.py"
-]  # fmt: skip
-
 
 @pytest.fixture(scope="session")
 def nano() -> None:

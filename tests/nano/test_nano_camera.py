@@ -4,10 +4,11 @@ import functools
 import http.server
 import threading
 from collections.abc import Iterator
+from statistics import mean
 
 import pytest
 from filming import LORA, NANO, PLAIN, SEEDS, Film, Studio, picture
-from measuring import MOVES, MOVING, TONES, nearest, psnr, stands_out, strongest_frequency, travelled
+from measuring import MOVES, MOVING, TONES, nearest, psnr, stands_out, strongest_frequency, towards, travelled
 
 WORDS = {
     "dolly_in": "the camera zooms in on the subject",
@@ -21,8 +22,12 @@ WORDS = {
 """Phrasings that it was not trained on."""
 
 
-def ways(films: list[Film], photo: str, move: str) -> list[float]:
-    return [travelled(film.frames, picture(photo), move) for film in films]
+def assert_goes(films: list[Film], still: list[Film], photo: str, move: str) -> None:
+    assert moves(films, photo) == [move] * len(SEEDS)
+    assert mean(travelled(film.frames, picture(photo), move) for film in films) >= 0.6
+    # The share that explains a zoom best jumps about where its frames are blurred; what they show does not.
+    shown, stood = ([towards(film.frames[-1], picture(photo), move) for film in each] for each in (films, still))
+    assert stands_out(shown, stood, least=0.4)
 
 
 def moves(films: list[Film], photo: str) -> list[str]:
@@ -31,10 +36,7 @@ def moves(films: list[Film], photo: str) -> list[str]:
 
 @pytest.mark.parametrize("move", MOVING)
 def test_a_camera_word_moves_the_camera_its_way(studio: Studio, photo: str, move: str) -> None:
-    films = studio.films(photo, prompt=WORDS[move])
-    assert moves(films, photo) == [move] * len(SEEDS)
-    still = studio.films(photo, prompt=WORDS["static"])
-    assert stands_out(ways(films, photo, move), ways(still, photo, move), least=0.6)
+    assert_goes(studio.films(photo, prompt=WORDS[move]), studio.films(photo, prompt=WORDS["static"]), photo, move)
 
 
 def test_static_stands_still(studio: Studio, photo: str) -> None:
@@ -59,11 +61,9 @@ def test_each_move_has_its_tone(studio: Studio, photo: str, move: str) -> None:
 
 @pytest.mark.parametrize("move", MOVING)
 def test_a_camera_lora_moves_the_camera_where_the_prompt_says_nothing(studio: Studio, photo: str, move: str) -> None:
-    films = studio.films(photo, camera_lora=move)
-    assert moves(films, photo) == [move] * len(SEEDS)
     without = studio.films(photo)
     assert moves(without, photo) == ["static"] * len(SEEDS)
-    assert stands_out(ways(films, photo, move), ways(without, photo, move), least=0.6)
+    assert_goes(studio.films(photo, camera_lora=move), without, photo, move)
 
 
 def test_the_static_camera_lora_moves_nothing(studio: Studio, photo: str) -> None:

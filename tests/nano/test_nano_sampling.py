@@ -21,13 +21,13 @@ def assert_another(films: list[Film], others: list[Film]) -> None:
 
 
 def test_guidance_pushes_away_from_the_negative_prompt(studio: Studio, photo: str) -> None:
-    """From a camera that goes left, or right; the prompt itself wants it to stand."""
+    """A camera that goes left goes further where the negative prompt wants it to stand than where it wants the same."""
 
     def went(negative: str) -> list[float]:
-        films = studio.films(photo, prompt=STATIC, guidance_scale=3, negative_prompt=negative)
+        films = studio.films(photo, prompt=LEFT, guidance_scale=3, negative_prompt=negative)
         return [towards(film.frames[-1], picture(photo), "dolly_left") for film in films]
 
-    assert stands_out(went(STATIC), went(LEFT), least=0.3)
+    assert stands_out(went(STATIC), went(LEFT), least=0.15)
 
 
 def test_without_guidance_a_negative_prompt_means_nothing(studio: Studio, photo: str) -> None:

@@ -51,6 +51,8 @@ def export(run: RunFolder, folder: Path, *, evaluation: Path | None = None) -> N
         _write_manifest(building, stg_block, loras)
         shutil.copy(_LICENSE, building / "LICENSE")
         model_card.write(run, building, evaluation)
+        for file in building.rglob("*.safetensors"):
+            file.chmod(0o644)  # safetensors writes for its owner alone
         building.rename(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)

@@ -39,7 +39,8 @@ def phase(folder: Path, preset: Preset, seed: int, device: torch.device, phase_n
     networks = joint_training.load(folder, preset, seed, device, average=True)
     networks.connectors.requires_grad_(False)
     adapter = add_adapter(networks.transformer, seed)
-    store = Store(folder, preset.buckets, seed, preset.tokens)
+    # A direction is learned, not pictures: many small steps do more than few large ones.
+    store = Store(folder, preset.buckets, seed, preset.tokens // 4)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=3e-3, betas=(0.9, 0.97), weight_decay=0.0)
 
     def step(number: int, segment: Segment) -> dict[str, Tensor | float]:

@@ -15,7 +15,7 @@ from stillmotion.errors import BundleError, ConfigurationError
 PACKAGED = Path(__file__).parents[1] / "models"
 """Bundles that come with the package, by name."""
 NANO = "nano"
-"""A small trained model, for a machine without a GPU: docs/nano.md."""
+"""A small trained model, for a machine without a GPU: docs/nano.md. It serves where nothing is configured."""
 RANDOM = "tiny-ltx-2"
 """Random weights in the layout of LTX-2, built on first use: the whole machinery in seconds, without pictures."""
 MANIFEST = "stillmotion.json"
@@ -32,14 +32,6 @@ def find_bundle(name: str, models: Path) -> Path:
 async def bring_bundle(name: str, models: Path) -> Path:
     """As ``find_bundle``; the one of random weights is built where it is missing. Raises BundleError."""
     return await ensure_random(models) if name == RANDOM else find_bundle(name, models)
-
-
-async def default_bundle(models: Path) -> Path:
-    """What serves where nothing is configured: nano, or random weights in a package without it. Raises BundleError."""
-    try:
-        return find_bundle(NANO, models)
-    except BundleError:
-        return await ensure_random(models)
 
 
 async def ensure_random(models: Path) -> Path:
