@@ -24,16 +24,16 @@ class Preset:
     """Of each size."""
     basis_samples: int = 14_000
     buckets: tuple[Bucket, ...] = BUCKETS
-    video_steps: int = 700
+    video_steps: int = 1400
     sound_steps: int = 700
     sound_decoder_steps: int = 900
     text_steps: int = 1200
     sound_variants: int = 4
     """Of each move's sound at each length."""
     upsampler_steps: int = 400
-    lora_steps: int = 60
-    transformer: tuple[tuple[str, int], ...] = (("small", 1500), ("medium", 500), ("full", 400))
-    """Steps on each curriculum of ``clips``; the rate falls to nothing over the last third of them all."""
+    lora_steps: int = 230
+    transformer: tuple[tuple[str, int], ...] = (("small", 1500), ("medium", 1500), ("full", 2600))
+    """Steps on each curriculum of ``clips``; the rate falls to nothing over the second half of the last."""
 
 
 PRESETS: Mapping[str, Preset] = {
