@@ -247,7 +247,7 @@ def test_what_comes_with_the_package_is_listed_and_serves_where_nothing_is_confi
     _, state, size, licence, accepted, used = terminal.row("nano")
     assert (state, licence, accepted) == ("comes with Stillmotion", "Apache-2.0", "")
     assert size.endswith(" MB")
-    assert used.startswith("all")
+    assert used == "all (default)"
     terminal.environment["STILLMOTION_MODEL"] = f"all={CLASSIFIER.name}"
     assert terminal.row("nano")[-1] == ""
 

@@ -16,7 +16,7 @@ from stillmotion.executor.bundles import NANO, PACKAGED
 from stillmotion.service.models import ALL
 from stillmotion.settings import Settings
 
-WIDTH = 140
+WIDTH = 160
 _VERIFY = """
 import pathlib, sys
 from stillmotion.engine.official.verify import verify_bundle
@@ -99,7 +99,7 @@ def _uses(settings: Settings) -> dict[str, str]:
     for endpoint, name in settings.model.items():
         uses.setdefault(_shelved_name(name, settings.models), []).append(endpoint)
     if ALL not in settings.model and NANO in _packaged():
-        uses.setdefault(NANO, []).append(f"{ALL}, as nothing else is configured")
+        uses.setdefault(NANO, []).append(f"{ALL} (default)")
     if settings.safety_model is not None:
         uses.setdefault(_shelved_name(settings.safety_model, settings.models), []).append("safety")
     return {name: ", ".join(endpoints) for name, endpoints in uses.items()}
