@@ -50,7 +50,7 @@ def page(states: list[str]) -> str:
     lines = [
         "# The playground in every state",
         "",
-        "Each at 1440 and at 375 pixels, light and dark, as the tests see it. Made with `python -m docs.screens`.",
+        "Each at 1440 and at 375 pixels, light and dark, as the tests see it. Made by `docs/screens.py`.",
     ]
     for state in states:
         title = state.replace("_", " ").replace("-", ", ")

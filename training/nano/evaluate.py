@@ -279,10 +279,10 @@ def _cost_alone(bundle: Path, frames: int, image: Bytes, size: tuple[int, int]) 
         seconds = time.perf_counter() - began
     status = Path("/proc/self/status")
     if status.exists():  # Linux's ru_maxrss begins with what the process was forked from
-        peak = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    else:
+        peak = 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    else:  # macOS, which tells bytes
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return seconds, peak * 1024 / 1e9
+    return seconds, peak / 1e9
 
 
 def _write(out: Path, figures: Sequence[Figure], confusion: Confusion) -> None:

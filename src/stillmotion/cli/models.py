@@ -98,7 +98,7 @@ def _uses(settings: Settings) -> dict[str, str]:
     uses: dict[str, list[str]] = {}
     for endpoint, name in settings.model.items():
         uses.setdefault(_shelved_name(name, settings.models), []).append(endpoint)
-    if ALL not in settings.model and NANO in _packaged():
+    if ALL not in settings.model:
         uses.setdefault(NANO, []).append(f"{ALL} (default)")
     if settings.safety_model is not None:
         uses.setdefault(_shelved_name(settings.safety_model, settings.models), []).append("safety")
